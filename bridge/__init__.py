@@ -1,0 +1,1 @@
+"""The engine: audio in, graph, processors, console, search, rendering and metrics."""

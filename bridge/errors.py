@@ -1,0 +1,49 @@
+"""The error tree of the project and the exit codes that belong to it; nothing else lives here.
+
+Every error a user can cause derives from `MixbridgeError`. Its message is one line that names
+the file or setting and the remedy. Subclasses stay compatible with the builtin a caller would
+expect (`ValueError`, `OSError`), so that code that knows nothing of Mixbridge still works.
+"""
+
+EXIT_OK = 0
+EXIT_FAILURE = 1
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+class MixbridgeError(Exception):
+    """Root of all errors that are reported to the user as one line."""
+
+    exit_code = EXIT_USER_ERROR
+
+
+class AudioFileError(MixbridgeError, OSError):
+    """An audio file or folder is missing, unreadable, empty or holds no usable audio."""
+
+
+class AudioContentError(MixbridgeError, ValueError):
+    """An audio file was read, but what it holds cannot be used (NaN samples, wrong length)."""
+
+
+class ParameterError(MixbridgeError, ValueError):
+    """A setting is outside its range, of the wrong type or unknown."""
+
+
+class GraphError(MixbridgeError, ValueError):
+    """A graph, or the file that holds it, is malformed; the message names the field."""
+
+
+class GroupsError(MixbridgeError, ValueError):
+    """The file that assigns stems to groups is malformed or names unknown stems."""
+
+
+class OutputError(MixbridgeError, OSError):
+    """The output folder cannot be written or holds something that must not be overwritten."""
+
+
+class ExportError(MixbridgeError, ValueError):
+    """A graph cannot be expressed in the chosen session format."""
+
+
+class SessionFileError(MixbridgeError, ValueError):
+    """A session file of a DAW could not be read; the message names the line or field."""

@@ -1,0 +1,419 @@
+"""The mixing graph and graph.json, the one interchange format; no audio and no search live here.
+
+A graph holds four kinds of nodes:
+
+* a *stem*: a source, one audio file of the song;
+* a *bus*: the sum of what flows into it (a group of tracks);
+* the *master*: the last sum; every graph has exactly one;
+* a *processor*: one input, one output, of a type in `processors.specs`.
+
+A stem, a bus or the master together with the processors that follow it in a row is a *channel*
+(a track, a group or the master of a DAW); `MixGraph.chain` lists those processors.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import networkx as nx
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from .errors import GraphError, ParameterError
+from .files import write_text_whole
+from .processors.specs import MIX, SPECS, spec_of
+
+FORMAT = "mixbridge-graph"
+SCHEMA_VERSION = 1
+
+#: A graph file larger than this is refused unread: no song comes near it.
+MAX_FILE_BYTES = 64 * 1024 * 1024
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, validate_assignment=True)
+
+
+NodeId = Annotated[str, Field(min_length=1, max_length=400)]
+
+
+class Stem(_Model):
+    """A source: one audio file, as it must be laid into the session.
+
+    Attributes
+    ----------
+    file : str
+        File name as given (relative to the stems folder).
+    channels : int
+        1 or 2.
+    offset_samples : int
+        Samples at the session's rate by which the stem is moved later (negative: earlier) to
+        line up with the mix.
+    polarity : int
+        1, or -1 where the mix holds the stem inverted.
+    """
+
+    type: Literal["stem"] = "stem"
+    id: NodeId
+    name: str
+    file: str
+    channels: Literal[1, 2] = 2
+    offset_samples: int = 0
+    polarity: Literal[1, -1] = 1
+
+
+class Bus(_Model):
+    """The sum of everything that flows into it: a group of tracks."""
+
+    type: Literal["bus"] = "bus"
+    id: NodeId
+    name: str
+
+
+class Master(_Model):
+    """The final sum."""
+
+    type: Literal["master"] = "master"
+    id: NodeId = "master"
+    name: str = "Master"
+
+
+class Processor(_Model):
+    """One processor: ``y = mix * f(u; parameters) + (1 - mix) * u``.
+
+    Attributes
+    ----------
+    type : str
+        A key of `processors.specs.SPECS`.
+    parameters : dict of str to float
+        All parameters of the type, in physical units (the unit is the suffix of the name).
+    mix : float
+        Dry/wet weight, 0 (dry) to 1 (wet).
+    """
+
+    type: str
+    id: NodeId
+    parameters: dict[str, float]
+    mix: float = MIX.default
+
+    @field_validator("type")
+    @classmethod
+    def _known_type(cls, value: str) -> str:
+        return spec_of(value).type
+
+    @field_validator("mix")
+    @classmethod
+    def _mix_in_range(cls, value: float) -> float:
+        return MIX.check(value)
+
+    @model_validator(mode="after")
+    def _parameters_in_range(self) -> Self:
+        # Written through __dict__: assigning would validate again without end.
+        self.__dict__["parameters"] = spec_of(self.type).check(self.parameters)
+        return self
+
+
+Node = Stem | Bus | Master | Processor
+
+
+def _parse_node(value: Any) -> Any:
+    if isinstance(value, _Model):
+        return value
+    if not isinstance(value, Mapping):
+        raise ValueError("expected an object")
+    kinds: dict[str, type[_Model]] = {"stem": Stem, "bus": Bus, "master": Master}
+    kind = value.get("type")
+    if not isinstance(kind, str) or (kind not in kinds and kind not in SPECS):
+        raise ValueError(f"type: unknown node type {kind!r}; known are {', '.join([*kinds, *SPECS])}")
+    return kinds.get(kind, Processor).model_validate(value)
+
+
+class Edge(_Model):
+    """A connection from the output of one node to the input of another."""
+
+    source: str
+    target: str
+
+
+class Loss(_Model):
+    """Match loss L_a at 30 kHz (see `metrics`) of the stages of a search, dimensionless."""
+
+    plain_sum: float | None = None
+    gain_pan: float | None = None
+    console: float | None = None
+    pruned: float | None = None
+    reference: float | None = None
+
+
+class Provenance(_Model):
+    """Where a graph comes from: settings, seed, versions and what the search reached."""
+
+    seed: int = 0
+    quality: str = ""
+    tolerance: float | None = None
+    console_processors: int = 0
+    loss: Loss = Field(default_factory=Loss)
+    pruned_ratio: dict[str, float] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
+
+
+class MixGraph(_Model):
+    """A mixing graph.
+
+    Attributes
+    ----------
+    name : str
+        Name of the song.
+    sample_rate_hz : int
+        Rate of the session; offsets and `frames` count its samples.
+    frames : int
+        Length of the mix in sample frames.
+    nodes : list of Stem, Bus, Master or Processor
+    edges : list of Edge
+    provenance : Provenance
+
+    Raises
+    ------
+    GraphError
+        From `from_json`, `load` and `validated` when a rule is broken; the message names the field.
+    """
+
+    format: Literal["mixbridge-graph"] = "mixbridge-graph"
+    schema_version: Literal[1] = 1
+    name: str
+    sample_rate_hz: Annotated[int, Field(ge=8000, le=384000)]
+    frames: Annotated[int, Field(ge=0)] = 0
+    nodes: list[Annotated[Node, Field(union_mode="left_to_right")]]
+    edges: list[Edge]
+    provenance: Provenance = Field(default_factory=Provenance)
+
+    @field_validator("nodes", mode="before")
+    @classmethod
+    def _nodes_by_type(cls, value: Any) -> Any:
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            raise ValueError("expected a list")
+        nodes = []
+        for index, item in enumerate(value):
+            try:
+                nodes.append(_parse_node(item))
+            except ValidationError as error:
+                raise ValueError(f"{index}.{_first_error(error)}") from None
+            except ValueError as error:
+                raise ValueError(f"{index}.{error}") from None
+        return nodes
+
+    @model_validator(mode="after")
+    def _topology(self) -> Self:
+        check_topology(self)
+        return self
+
+    # ---------------------------------------------------------------- look-ups
+
+    def node(self, node_id: str) -> Node:
+        """Return a node by id (`GraphError` if there is none)."""
+        for node in self.nodes:
+            if node.id == node_id:
+                return node
+        raise GraphError(f"nodes: no node has the id {node_id!r}")
+
+    @property
+    def stems(self) -> list[Stem]:
+        """All stems in file order."""
+        return [n for n in self.nodes if isinstance(n, Stem)]
+
+    @property
+    def buses(self) -> list[Bus]:
+        """All buses in file order."""
+        return [n for n in self.nodes if isinstance(n, Bus)]
+
+    @property
+    def master(self) -> Master:
+        """The master."""
+        return next(n for n in self.nodes if isinstance(n, Master))
+
+    @property
+    def processors(self) -> list[Processor]:
+        """All processors in file order."""
+        return [n for n in self.nodes if isinstance(n, Processor)]
+
+    def channels(self) -> Iterator[Stem | Bus | Master]:
+        """Every track, group and the master, each followed by its `chain`."""
+        yield from self.stems
+        yield from self.buses
+        yield self.master
+
+    def _walk(self, channel_id: str) -> Iterator[str]:
+        targets = {e.source: e.target for e in self.edges}
+        current = targets.get(channel_id)
+        while current is not None:
+            yield current
+            if not isinstance(self.node(current), Processor):
+                return
+            current = targets.get(current)
+
+    def chain(self, channel_id: str) -> list[Processor]:
+        """Processors of a channel in signal order."""
+        nodes = (self.node(node_id) for node_id in self._walk(channel_id))
+        return [n for n in nodes if isinstance(n, Processor)]
+
+    def parent(self, channel_id: str) -> Bus | Master | None:
+        """The bus or master a channel flows into; None for the master."""
+        for node_id in self._walk(channel_id):
+            node = self.node(node_id)
+            if isinstance(node, Bus | Master):
+                return node
+        return None
+
+    def children(self, bus_id: str) -> list[Stem | Bus]:
+        """Channels that flow into a bus or the master, in file order."""
+        found: list[Stem | Bus] = []
+        for channel in [*self.stems, *self.buses]:
+            parent = self.parent(channel.id)
+            if parent is not None and parent.id == bus_id:
+                found.append(channel)
+        return found
+
+    # ---------------------------------------------------------------- changes
+
+    def without(self, processor_ids: set[str]) -> MixGraph:
+        """A copy in which the given processors are bypassed and gone."""
+        targets = {e.source: e.target for e in self.edges}
+
+        def resolve(node_id: str | None) -> str | None:
+            while node_id in processor_ids:
+                node_id = targets.get(node_id)  # type: ignore[arg-type]
+            return node_id
+
+        edges = []
+        for edge in self.edges:
+            if edge.source in processor_ids:
+                continue
+            target = resolve(edge.target)
+            if target is not None:
+                edges.append(Edge(source=edge.source, target=target))
+        return MixGraph(
+            name=self.name,
+            sample_rate_hz=self.sample_rate_hz,
+            frames=self.frames,
+            nodes=[n for n in self.nodes if n.id not in processor_ids],
+            edges=edges,
+            provenance=self.provenance,
+        )
+
+    # ---------------------------------------------------------------- files
+
+    def to_json(self) -> str:
+        """Serialise; stable under load, save, load."""
+        return json.dumps(self.model_dump(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def save(self, path: Path) -> None:
+        """Write graph.json whole or not at all."""
+        write_text_whole(path, self.to_json())
+
+    @classmethod
+    def from_json(cls, text: str, *, origin: str = "graph") -> MixGraph:
+        """Parse and validate; `origin` is named in error messages.
+
+        Raises
+        ------
+        GraphError
+            If the text is not JSON or breaks a rule; the message names the field.
+        """
+        try:
+            data = json.loads(text, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            raise GraphError(f"{origin}: not valid JSON ({error}); write it again with 'mixbridge analyze'") from None
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            raise GraphError(f"{origin}: format: this is not a Mixbridge graph (expected {FORMAT!r})")
+        if data.get("schema_version") != SCHEMA_VERSION:
+            raise GraphError(
+                f"{origin}: schema_version: {data.get('schema_version')!r} is not supported; "
+                f"this version of Mixbridge reads {SCHEMA_VERSION}"
+            )
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise GraphError(f"{origin}: {_first_error(error)}") from None
+
+    @classmethod
+    def load(cls, path: Path) -> MixGraph:
+        """Read a graph file (`GraphError` when it is missing, too large or malformed)."""
+        try:
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise GraphError(f"{path}: larger than {MAX_FILE_BYTES} bytes; this is not a graph file")
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            raise GraphError(f"{path}: cannot read the graph file ({reason})") from None
+        return cls.from_json(text, origin=str(path))
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"{text} is not a number")
+
+
+def _first_error(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    cause = first.get("ctx", {}).get("error")
+    message = str(cause) if isinstance(cause, ValueError | ParameterError) else first["msg"]
+    if where.startswith("nodes") and where.count(".") == 0:
+        return f"{where}.{message}"
+    return f"{where}: {message}" if where else message
+
+
+def check_topology(graph: MixGraph) -> None:
+    """Check that the nodes form a mix: one master, no loops, nothing dangling.
+
+    Raises
+    ------
+    ValueError
+        Naming the node or edge that breaks a rule.
+    """
+    ids = [n.id for n in graph.nodes]
+    for node_id in ids:
+        if ids.count(node_id) > 1:
+            raise ValueError(f"nodes: the id {node_id!r} is used twice")
+    masters = [n for n in graph.nodes if isinstance(n, Master)]
+    if len(masters) != 1:
+        raise ValueError(f"nodes: a graph has exactly one master, found {len(masters)}")
+    if not graph.stems:
+        raise ValueError("nodes: a graph needs at least one stem")
+    known = set(ids)
+    net: nx.DiGraph[str] = nx.DiGraph()
+    net.add_nodes_from(ids)
+    for index, edge in enumerate(graph.edges):
+        for end, node_id in (("source", edge.source), ("target", edge.target)):
+            if node_id not in known:
+                raise ValueError(f"edges.{index}.{end}: no node has the id {node_id!r}")
+        if net.has_edge(edge.source, edge.target):
+            raise ValueError(f"edges.{index}: {edge.source!r} to {edge.target!r} is listed twice")
+        net.add_edge(edge.source, edge.target)
+    if not nx.is_directed_acyclic_graph(net):
+        raise ValueError("edges: the graph has a loop")
+    last = [n for n in ids if net.out_degree(n) == 0]
+    for node in graph.nodes:
+        inputs, outputs = net.in_degree(node.id), net.out_degree(node.id)
+        if isinstance(node, Stem) and inputs:
+            raise ValueError(f"edges: the stem {node.id!r} cannot have an input")
+        if isinstance(node, Processor) and inputs != 1:
+            raise ValueError(f"edges: the processor {node.id!r} has {inputs} inputs, it needs exactly one")
+        if outputs > 1:
+            raise ValueError(f"edges: {node.id!r} has {outputs} outputs; sends are not part of schema version 1")
+    if len(last) != 1 or not nx.has_path(net, masters[0].id, last[0]):
+        loose = [n for n in last if not nx.has_path(net, masters[0].id, n)]
+        raise ValueError(f"edges: {loose[0] if loose else last[0]!r} does not reach the master's output")
+
+
+def db_to_gain(level_db: float) -> float:
+    """Decibels to a linear amplitude factor."""
+    return float(10.0 ** (level_db / 20.0))
+
+
+def gain_to_db(gain: float) -> float:
+    """Linear amplitude factor (> 0) to decibels; minus infinity for 0."""
+    return 20.0 * math.log10(gain) if gain > 0 else -math.inf

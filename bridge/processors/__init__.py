@@ -1,0 +1,1 @@
+"""Processor specifications, reference DSP and differentiable twins."""

@@ -1,0 +1,121 @@
+"""The closed-form equations of the processors, written once for numpy and torch alike.
+
+Each function takes the array module `xp` (numpy or torch) and arrays of that module; shapes
+broadcast. Recursions, convolutions and random numbers live in `reference` and `twins`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+BiquadKind = Literal["highpass", "lowpass", "bell", "low_shelf", "high_shelf"]
+
+#: High-pass and low-pass are second-order Butterworth sections.
+BUTTERWORTH_Q = math.sqrt(0.5)
+
+#: RBJ sections are used up to this share of the sample rate; above it a low-pass, bell or
+#: shelf has its effect beyond what the rate can hold and the frequency is held here.
+MAX_FREQUENCY_SHARE = 0.49
+
+#: Levels below this are treated as this (dB); it keeps logarithms finite.
+LEVEL_FLOOR_DB = -200.0
+
+#: Natural logarithm of 1000: a decay of 60 dB.
+LOG_60_DB = math.log(1000.0)
+
+#: Crossovers of the reverb's three decay bands (Hz), first order.
+REVERB_CROSSOVERS_HZ = (250.0, 4000.0)
+
+#: The reverb's impulse response ends here (s) even if it has not decayed by 60 dB.
+REVERB_MAX_S = 6.0
+
+#: Park and Miller's "minimal standard" generator: exact in double precision everywhere.
+LCG_MULTIPLIER = 16807
+LCG_MODULUS = 2147483647
+#: Start values of the reverb's mid and side noise.
+REVERB_SEEDS = (20240611, 73939133)
+
+
+def db_to_gain(level_db: Any) -> Any:
+    """Decibels to linear amplitude: ``10 ** (x / 20)``."""
+    return 10.0 ** (level_db / 20.0)
+
+
+def pan_gains(pan: Any, *, xp: Any) -> tuple[Any, Any]:
+    """Left and right gain of a pan position, constant power, unity at the centre.
+
+    ``theta = (1 + pan) pi / 4``, ``L = sqrt(2) cos(theta)``, ``R = sqrt(2) sin(theta)``:
+    REAPER's pan law 0.70710678 with 3.01 dB added.
+    """
+    theta = (1.0 + pan) * (math.pi / 4.0)
+    return math.sqrt(2.0) * xp.cos(theta), math.sqrt(2.0) * xp.sin(theta)
+
+
+def time_constant(time_ms: Any, *, sample_rate_hz: float, xp: Any) -> Any:
+    """One-pole step ``k`` of a time constant: 63.2 % of a step is reached after `time_ms`.
+
+    ``k = 1 - exp(-1 / (time * rate))``; used as ``e += k * (x - e)``.
+    """
+    return 1.0 - xp.exp(-1000.0 / (time_ms * sample_rate_hz))
+
+
+def compressor_gain_db(level_db: Any, *, threshold_db: Any, ratio: Any, knee_db: Any, xp: Any) -> Any:
+    """Static curve of the compressor (<= 0 dB), quadratic knee of full width `knee_db`.
+
+    Giannoulis, Massberg, Reiss, "Digital dynamic range compressor design", JAES 60(6), 2012, eq. 4.
+    """
+    over = level_db - threshold_db
+    slope = 1.0 / ratio - 1.0
+    return slope * _soft_ramp(over, knee_db, xp=xp)
+
+
+def gate_gain_db(level_db: Any, *, threshold_db: Any, ratio: Any, range_db: Any, knee_db: Any, xp: Any) -> Any:
+    """Static curve of the gate, a downward expander that attenuates by `range_db` at most.
+
+    ``-(ratio - 1) * ramp(threshold - level)``, with the compressor's knee, not below ``-range_db``.
+    """
+    under = threshold_db - level_db
+    return xp.maximum((1.0 - ratio) * _soft_ramp(under, knee_db, xp=xp), -range_db + 0.0 * under)
+
+
+def _soft_ramp(x: Any, width: Any, *, xp: Any) -> Any:
+    """``max(x, 0)`` with a quadratic bend of full width `width` around 0."""
+    safe = xp.maximum(width + 0.0 * x, 1e-9 + 0.0 * x)
+    bend = (x + 0.5 * safe) ** 2 / (2.0 * safe)
+    zero = 0.0 * x
+    return xp.where(x <= -0.5 * safe, zero, xp.where(x >= 0.5 * safe, x, bend))
+
+
+def biquad(
+    kind: BiquadKind, *, frequency_hz: Any, gain_db: Any, q: Any, sample_rate_hz: float, xp: Any
+) -> tuple[Any, Any, Any, Any, Any]:
+    """Coefficients ``b0, b1, b2, a1, a2`` (``a0 = 1``) of one section.
+
+    R. Bristow-Johnson, "Cookbook formulae for audio EQ biquad filter coefficients"; shelves in
+    their Q form. `gain_db` is ignored by the passes. The frequency is held below
+    `MAX_FREQUENCY_SHARE` of the rate.
+    """
+    ceiling = MAX_FREQUENCY_SHARE * sample_rate_hz
+    w0 = (2.0 * math.pi / sample_rate_hz) * xp.clip(frequency_hz, 1e-3, ceiling)
+    cosine, alpha = xp.cos(w0), xp.sin(w0) / (2.0 * q)
+    if kind in ("highpass", "lowpass"):
+        sign = 1.0 if kind == "highpass" else -1.0
+        b1 = -sign * (1.0 + sign * cosine)
+        b0 = 0.5 * (1.0 + sign * cosine)
+        b2, a0, a1, a2 = b0, 1.0 + alpha, -2.0 * cosine, 1.0 - alpha
+    elif kind == "bell":
+        amp = 10.0 ** (gain_db / 40.0)
+        b0, b1, b2 = 1.0 + alpha * amp, -2.0 * cosine, 1.0 - alpha * amp
+        a0, a1, a2 = 1.0 + alpha / amp, -2.0 * cosine, 1.0 - alpha / amp
+    else:
+        amp = 10.0 ** (gain_db / 40.0)
+        sign = 1.0 if kind == "low_shelf" else -1.0
+        plus, minus, bend = amp + 1.0, amp - 1.0, 2.0 * amp**0.5 * alpha
+        b0 = amp * (plus - sign * minus * cosine + bend)
+        b1 = sign * 2.0 * amp * (minus - sign * plus * cosine)
+        b2 = amp * (plus - sign * minus * cosine - bend)
+        a0 = plus + sign * minus * cosine + bend
+        a1 = -sign * 2.0 * (minus + sign * plus * cosine)
+        a2 = plus + sign * minus * cosine - bend
+    return b0 / a0, b1 / a0, b2 / a0, a1 / a0, a2 / a0

@@ -1,0 +1,5 @@
+"""The commands: thin, no logic."""
+
+
+def main() -> None:
+    """Entry point."""

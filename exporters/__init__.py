@@ -1,0 +1,1 @@
+"""Writers of DAW sessions. They read the graph and never see torch."""

@@ -1,0 +1,1 @@
+"""Data, not code: JSFX effects, console presets and plugin profiles."""

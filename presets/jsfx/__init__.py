@@ -1,0 +1,1 @@
+"""JSFX twins of the processors, copied beside an exported REAPER project."""
