@@ -52,6 +52,19 @@ def pan_gains(pan: Any, *, xp: Any) -> tuple[Any, Any]:
     return math.sqrt(2.0) * xp.cos(theta), math.sqrt(2.0) * xp.sin(theta)
 
 
+def gain_and_pan(left: float, right: float) -> tuple[float, float]:
+    """Gain (dB) and pan that give these (non-negative) left and right gains; inverts `pan_gains`.
+
+    Equal gains give a pan of exactly 0; two zeros give minus infinity dB.
+    """
+    gain = math.hypot(left, right) / math.sqrt(2.0)
+    if left == right:
+        gain, pan = left, 0.0
+    else:
+        pan = min(max(math.atan2(right, left) * 4.0 / math.pi - 1.0, -1.0), 1.0)
+    return (20.0 * math.log10(gain) if gain > 0.0 else -math.inf), pan
+
+
 def time_constant(time_ms: Any, *, sample_rate_hz: float, xp: Any) -> Any:
     """One-pole step ``k`` of a time constant: 63.2 % of a step is reached after `time_ms`.
 

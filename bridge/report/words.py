@@ -1,0 +1,321 @@
+"""Says what a graph does in words and numbers, for the page and the terminal alike; no mark-up lives here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ..graph import Bus, MixGraph, Processor, Stem, db_to_gain, gain_to_db
+from ..processors.equations import LEVEL_FLOOR_DB, compressor_gain_db, gate_gain_db, pan_gains
+from ..processors.specs import BELLS, DELAY_TAPS, EQ, SPECS, Parameter, ProcessorSpec, spec_of
+
+ChannelKind = Literal["track", "group", "master"]
+
+#: A section that changes the level by less than this is not worth a word.
+AUDIBLE_DB = 0.1
+
+#: Loudest level (dBFS) at which a compressor is asked whether it does anything: inside a float
+#: session a group can run well over full scale.
+_LOUDEST_DBFS = 12.0
+
+_SHORT_LABELS = {
+    "eq": "EQ",
+    "compressor": "Comp",
+    "gate": "Gate",
+    "imager": "Width",
+    "gain_pan": "Gain/pan",
+    "delay": "Delay",
+    "reverb": "Reverb",
+}
+
+
+@dataclass(frozen=True)
+class ChannelSummary:
+    """What was found on one channel.
+
+    Attributes
+    ----------
+    id : str
+        Node id of the stem, bus or master.
+    kind : {"track", "group", "master"}
+    name : str
+    group : str or None
+        Name of the group the channel flows into; None where that is the master or nothing.
+    texts : tuple of str
+        One text per processor, in chain order.
+    alignment : str
+        How a stem was moved or inverted to line up with the mix; empty where it was not.
+    """
+
+    id: str
+    kind: ChannelKind
+    name: str
+    group: str | None
+    texts: tuple[str, ...]
+    alignment: str = ""
+
+
+def summarise(graph: MixGraph) -> list[ChannelSummary]:
+    """Describe every track, then every group, then the master, in file order."""
+    summaries = []
+    for channel in graph.channels():
+        parent = graph.parent(channel.id)
+        kind: ChannelKind = "track" if isinstance(channel, Stem) else "group" if isinstance(channel, Bus) else "master"
+        summaries.append(
+            ChannelSummary(
+                id=channel.id,
+                kind=kind,
+                name=channel.name,
+                group=parent.name if isinstance(parent, Bus) else None,
+                texts=tuple(describe_processor(p) for p in graph.chain(channel.id)),
+                alignment=describe_alignment(channel, sample_rate_hz=graph.sample_rate_hz)
+                if isinstance(channel, Stem)
+                else "",
+            )
+        )
+    return summaries
+
+
+def describe_alignment(stem: Stem, *, sample_rate_hz: int) -> str:
+    """How a stem is moved and inverted, for example "moved 2.4 ms later, polarity inverted"."""
+    parts = []
+    if stem.offset_samples:
+        direction = "later" if stem.offset_samples > 0 else "earlier"
+        moved_ms = abs(stem.offset_samples) * 1000.0 / sample_rate_hz
+        count = abs(stem.offset_samples)
+        parts.append(f"moved {time_text(moved_ms)} ({count} sample{'s' if count > 1 else ''}) {direction}")
+    if stem.polarity < 0:
+        parts.append("polarity inverted")
+    return ", ".join(parts)
+
+
+def short_label(processor_type: str) -> str:
+    """A label of at most eight characters or so, for boxes and table columns."""
+    return _SHORT_LABELS.get(processor_type) or spec_of(processor_type).label
+
+
+def describe_processor(processor: Processor) -> str:
+    """One line about a processor, such as "EQ: high-pass 82 Hz; bell +4.2 dB at 2.3 kHz (Q 1.4)".
+
+    Sections that are off or change the level by less than `AUDIBLE_DB` are left out; the
+    dry/wet mix is named where it is not 100 %. A type without words of its own is described by
+    the parameters that differ from their defaults.
+    """
+    if processor.mix == 0.0:
+        return f"{_title(processor.type)}: bypassed (mix 0 %)"
+    suffix = f", mix {_percent(processor.mix)}" if processor.mix < 0.9995 else ""
+    describe = _WORDS.get(processor.type)
+    if describe is None:
+        return _generic(spec_of(processor.type), processor.parameters) + suffix
+    return describe(processor.parameters, processor.mix) + suffix
+
+
+def db_effect(factor: float) -> float:
+    """Decibels of a linear factor, held at the floor for 0."""
+    return max(gain_to_db(factor), LEVEL_FLOOR_DB)
+
+
+# ------------------------------------------------------------------------------ numbers
+
+
+def _trimmed(value: float, decimals: int) -> str:
+    text = f"{value:.{decimals}f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def level_text(level_db: float) -> str:
+    """A level, such as "-21 dB"."""
+    return f"{_trimmed(level_db, 1)} dB"
+
+
+def change_text(change_db: float) -> str:
+    """A change of level with its sign, such as "+4.2 dB"."""
+    text = level_text(change_db)
+    return text if text.startswith("-") or text == "0 dB" else f"+{text}"
+
+
+def frequency_text(frequency_hz: float) -> str:
+    """A frequency, such as "82 Hz", "2.3 kHz" or "14 kHz"."""
+    if round(frequency_hz) < 1000:
+        return f"{_trimmed(frequency_hz, 0)} Hz"
+    return f"{_trimmed(frequency_hz / 1000.0, 1)} kHz"
+
+
+def time_text(time_ms: float) -> str:
+    """A time, such as "0.35 ms", "12 ms" or "1.4 s"."""
+    if round(time_ms) >= 1000:
+        return f"{_trimmed(time_ms / 1000.0, 2)} s"
+    return f"{_trimmed(time_ms, 2 if time_ms < 1 else 1 if time_ms < 10 else 0)} ms"
+
+
+def ratio_text(ratio: float) -> str:
+    """A bare number of two or three digits, such as "3.2"."""
+    return _trimmed(ratio, 2 if ratio < 2 else 1)
+
+
+def pan_text(pan: float) -> str:
+    """A pan position, such as "35 % left"; "centre" where left and right differ by less than `AUDIBLE_DB`."""
+    left, right = pan_gains(abs(pan), xp=np)
+    if db_effect(float(right)) - db_effect(float(left)) < AUDIBLE_DB:
+        return "centre"
+    side = "left" if pan < 0 else "right"
+    return f"hard {side}" if abs(pan) >= 0.995 else f"{max(100.0 * abs(pan), 1.0):.0f} % {side}"
+
+
+def _percent(share: float) -> str:
+    percent = 100.0 * share
+    if 99.0 < percent < 100.0:  # never rounded up to "100 %", which would read as untouched
+        return f"{math.floor(10.0 * percent) / 10.0:.1f} %"
+    return f"{percent:.0f} %" if percent >= 10.0 else f"{_trimmed(percent, 1)} %"
+
+
+def _is_off(parameter: Parameter, value: float) -> bool:
+    return parameter.off_at is not None and value == parameter.off_at
+
+
+# --------------------------------------------------------------------------- processors
+
+
+def _title(processor_type: str) -> str:
+    return "EQ" if processor_type == EQ.type else spec_of(processor_type).label
+
+
+def _audible(change_db: float, mix: float) -> bool:
+    """Whether a change of level is still heard beside the dry share of the signal."""
+    return abs(db_effect(mix * db_to_gain(change_db) + 1.0 - mix)) >= AUDIBLE_DB
+
+
+def _eq(p: Mapping[str, float], mix: float) -> str:
+    parts = []
+    if not _is_off(EQ.parameter("highpass_hz"), p["highpass_hz"]):
+        parts.append(f"high-pass {frequency_text(p['highpass_hz'])}")
+    bands = sorted((f"bell{n}" for n in range(1, BELLS + 1)), key=lambda band: p[f"{band}_hz"])
+    for band in ("low_shelf", *bands, "high_shelf"):
+        if _audible(p[f"{band}_db"], mix):
+            name = "bell" if band in bands else band.replace("_", " ")
+            at = f"{frequency_text(p[f'{band}_hz'])} (Q {p[f'{band}_q']:.2g})"
+            parts.append(f"{name} {change_text(p[f'{band}_db'])} at {at}")
+    if not _is_off(EQ.parameter("lowpass_hz"), p["lowpass_hz"]):
+        parts.append(f"low-pass {frequency_text(p['lowpass_hz'])}")
+    return f"EQ: {'; '.join(parts) or 'flat'}"
+
+
+def _ballistics(p: Mapping[str, float]) -> str:
+    knee = f"knee {level_text(p['knee_db'])}" if p["knee_db"] >= AUDIBLE_DB else "hard knee"
+    return f"attack {time_text(p['attack_ms'])}, release {time_text(p['release_ms'])}, {knee}"
+
+
+def _compressor(p: Mapping[str, float], mix: float) -> str:
+    reduction_db = compressor_gain_db(
+        np.float64(_LOUDEST_DBFS), threshold_db=p["threshold_db"], ratio=p["ratio"], knee_db=p["knee_db"], xp=np
+    )
+    parts = []
+    if abs(reduction_db) >= AUDIBLE_DB:
+        parts.append(f"threshold {level_text(p['threshold_db'])}, ratio {ratio_text(p['ratio'])}:1, {_ballistics(p)}")
+    if abs(p["makeup_db"]) >= AUDIBLE_DB:
+        parts.append(f"make-up {change_text(p['makeup_db'])}")
+    return f"Compressor: {', '.join(parts) or 'no gain reduction'}"
+
+
+def _gate(p: Mapping[str, float], mix: float) -> str:
+    quietest_db = gate_gain_db(
+        np.float64(LEVEL_FLOOR_DB),
+        threshold_db=p["threshold_db"],
+        ratio=p["ratio"],
+        range_db=p["range_db"],
+        knee_db=p["knee_db"],
+        xp=np,
+    )
+    if abs(quietest_db) < AUDIBLE_DB:
+        return "Noise gate: always open"
+    threshold, ratio = level_text(p["threshold_db"]), ratio_text(p["ratio"])
+    return f"Noise gate: threshold {threshold}, ratio 1:{ratio}, range {level_text(p['range_db'])}, {_ballistics(p)}"
+
+
+def _imager(p: Mapping[str, float], mix: float) -> str:
+    width = p["width"]
+    if not _audible(gain_to_db(width), mix):
+        return "Stereo imager: width unchanged"
+    if width == 0.0:
+        return "Stereo imager: mono"
+    return f"Stereo imager: width {_percent(width)} ({'narrower' if width < 1.0 else 'wider'})"
+
+
+def _gain_pan(p: Mapping[str, float], mix: float) -> str:
+    parts = []
+    if _audible(p["gain_db"], mix):
+        parts.append(f"gain {change_text(p['gain_db'])}")
+    if pan_text(p["pan"]) != "centre":
+        parts.append(f"pan {pan_text(p['pan'])}")
+    text = ", ".join(parts)
+    return text[0].upper() + text[1:] if text else "Gain/pan: unchanged"
+
+
+def _cuts(spec: ProcessorSpec, p: Mapping[str, float], prefix: str = "") -> list[str]:
+    parts = []
+    for name, text in (("low_cut", "low cut"), ("high_cut", "high cut")):
+        key = f"{prefix}{name}_hz"
+        if not _is_off(spec.parameter(key), p[key]):
+            parts.append(f"{text} {frequency_text(p[key])}")
+    return parts
+
+
+def _delay(p: Mapping[str, float], mix: float) -> str:
+    spec, taps = SPECS["delay"], []
+    for tap in (f"tap{n}_" for n in range(1, DELAY_TAPS + 1)):
+        if _is_off(spec.parameter(f"{tap}level_db"), p[f"{tap}level_db"]):
+            continue
+        parts = [f"{time_text(p[f'{tap}time_ms'])} at {level_text(p[f'{tap}level_db'])}"]
+        if pan_text(p[f"{tap}pan"]) != "centre":
+            parts.append(pan_text(p[f"{tap}pan"]))
+        taps.append((p[f"{tap}time_ms"], ", ".join([*parts, *_cuts(spec, p, tap)])))
+    if not taps:
+        return "Delay: all taps silent"
+    count = f"{len(taps)} taps: " if len(taps) > 1 else ""
+    return f"Delay: {count}{'; '.join(text for _, text in sorted(taps))}"
+
+
+def _reverb(p: Mapping[str, float], mix: float) -> str:
+    spec = SPECS["reverb"]
+    if _is_off(spec.parameter("level_db"), p["level_db"]):
+        return "Reverb: silent"
+    tilt = []
+    for name, text in (("low_decay_ratio", "lows"), ("high_decay_ratio", "highs")):
+        if abs(p[name] - 1.0) >= 0.05:
+            tilt.append(f"{text} x{p[name]:.2g}")
+    parts = [f"decay {time_text(1000.0 * p['decay_s'])}" + (f" ({', '.join(tilt)})" if tilt else "")]
+    if p["pre_delay_ms"] >= 0.1:
+        parts.append(f"pre-delay {time_text(p['pre_delay_ms'])}")
+    parts += _cuts(spec, p)
+    if p["width"] < 0.995:
+        parts.append(f"width {_percent(p['width'])}" if p["width"] else "mono")
+    parts.append(f"level {level_text(p['level_db'])}")
+    return f"Reverb: {', '.join(parts)}"
+
+
+def _generic(spec: ProcessorSpec, p: Mapping[str, float]) -> str:
+    parts = []
+    for parameter in spec.parameters:
+        value = p[parameter.name]
+        if value != parameter.default and not _is_off(parameter, value):
+            unit = "" if parameter.unit == "ratio" else f" {parameter.unit}".rstrip()
+            label = parameter.label.partition(" (")[0].lower()
+            parts.append(f"{label} {value:.3g}{unit}")
+    return f"{spec.label}: {', '.join(parts) or 'unchanged'}"
+
+
+_WORDS: dict[str, Callable[[Mapping[str, float], float], str]] = {
+    "eq": _eq,
+    "compressor": _compressor,
+    "gate": _gate,
+    "imager": _imager,
+    "gain_pan": _gain_pan,
+    "delay": _delay,
+    "reverb": _reverb,
+}

@@ -1,0 +1,132 @@
+"""Gradient descent on a console's settings over random segments; pruning lives elsewhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..graph import MixGraph
+from ..metrics import LOSS_RATE_HZ, MatchLoss
+from ..processors.specs import GAIN_PAN, MIX
+from .engine import Observer
+from .parameters import ConsoleParameters, plan_of
+from .working_set import WorkingSet
+
+#: Segments as in the paper: 1 s of warm-up that is not scored, then 2.8 s that are.
+WARM_UP_FRAMES = LOSS_RATE_HZ
+SCORED_FRAMES = 2 * LOSS_RATE_HZ + 4 * LOSS_RATE_HZ // 5
+
+#: Types whose level change is discouraged (gain belongs into the gain node), and how much.
+GAIN_STAGED_TYPES = ("eq", "delay", "reverb")
+GAIN_STAGING_WEIGHT = 1e-3
+
+#: Learning rates in shares of a parameter's range per step.
+BASE_RATE = 0.006
+RATE_FACTORS = {MIX.name: 2.0, GAIN_PAN.parameter("gain_db").name: 0.5}
+
+#: The cosine schedule ends at this share of the learning rate.
+FINAL_RATE_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """One run of gradient descent.
+
+    Attributes
+    ----------
+    steps : int
+    sparsity : float
+        Weight of the L1 norm of all dry/wet weights.
+    rate_share : float
+        Factor on all learning rates (fine-tuning is gentler).
+    stream : int
+        Tells the random segments of different runs of one search apart.
+    """
+
+    steps: int
+    sparsity: float = 0.0
+    rate_share: float = 1.0
+    stream: int = 0
+
+
+class Fitter:
+    """Fits the settings of a graph to a song."""
+
+    def __init__(
+        self, song: WorkingSet, parameters: ConsoleParameters, twins: nn.ModuleDict, *, seed: int, device: torch.device
+    ) -> None:
+        self.song = song
+        self.parameters = parameters
+        self.twins = twins
+        self.seed = seed
+        self.device = device
+        self.loss = MatchLoss().to(device)
+
+    def run(self, graph: MixGraph, settings: FitSettings, *, progress: Callable[[int], None] | None = None) -> None:
+        """Descend for some steps on the processors that are in `graph`.
+
+        The same seed and stream give the same segments, so the same result on the same machine.
+        """
+        plan = plan_of(graph)
+        if not graph.processors or not settings.steps:
+            return
+        groups = self.parameters.groups(rate=BASE_RATE * settings.rate_share, rates=RATE_FACTORS)
+        optimiser = torch.optim.AdamW(groups, weight_decay=0.0, betas=(0.9, 0.98))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate_at(step, settings.steps))
+        for step in range(settings.steps):
+            inputs, target = self._segment(plan.inputs, settings.stream, step)
+            change: list[Tensor] = []
+            values = self.parameters.for_plan(plan, self.parameters.values())
+            output = plan.render(self.twins, inputs, values, observe=_level_changes(change))
+            features = self.loss.features(target[:, WARM_UP_FRAMES:])
+            objective = self.loss(output[:, WARM_UP_FRAMES:], features).total
+            if change:
+                objective = objective + GAIN_STAGING_WEIGHT * torch.stack(change).sum()
+            if settings.sparsity:
+                weights = [named[MIX.name].sum() for named in values.values()]
+                objective = objective + settings.sparsity * torch.stack(weights).sum()
+            optimiser.zero_grad()
+            # A segment on which nothing can be learnt (digital silence) must not poison the settings.
+            if bool(torch.isfinite(objective)):
+                objective.backward()  # type: ignore[no-untyped-call]
+                _drop_broken_gradients(self.parameters)
+                optimiser.step()
+            schedule.step()
+            self.parameters.clip()
+            if progress is not None:
+                progress(step + 1)
+
+    def _segment(self, stem_ids: tuple[str, ...], stream: int, step: int) -> tuple[Tensor, Tensor]:
+        frames = WARM_UP_FRAMES + SCORED_FRAMES
+        random = np.random.default_rng([self.seed, stream, step])
+        last = max(self.song.frames - frames, -WARM_UP_FRAMES)
+        start = int(random.integers(-WARM_UP_FRAMES, last, endpoint=True))
+        inputs = self.song.segment(stem_ids, start=start, frames=frames, device=self.device)
+        mix = self.song.target(start=start, frames=frames, device=self.device)
+        return inputs, mix
+
+
+def _rate_at(step: int, steps: int) -> float:
+    return FINAL_RATE_SHARE + (1.0 - FINAL_RATE_SHARE) * 0.5 * (1.0 + math.cos(math.pi * step / steps))
+
+
+def _level_changes(change: list[Tensor]) -> Observer:
+    """Collect |log(energy out / energy in)| of the gain-staged types."""
+
+    def observe(kind: str, names: tuple[str, ...], source: Tensor, output: Tensor) -> None:
+        if kind in GAIN_STAGED_TYPES:
+            before, after = (s.square().mean(dim=(1, 2)) + 1e-8 for s in (source, output))
+            change.append((after / before).log().abs().sum())
+
+    return observe
+
+
+def _drop_broken_gradients(parameters: nn.Module) -> None:
+    for parameter in parameters.parameters():
+        if parameter.grad is not None:
+            torch.nan_to_num_(parameter.grad, nan=0.0, posinf=0.0, neginf=0.0)

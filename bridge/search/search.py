@@ -1,0 +1,367 @@
+"""The search as a whole: start, fit, prune, tidy; resumable after every phase.
+
+`search` takes a song and returns its sparse graph. Nothing about files other than its own
+checkpoint, and nothing about DAWs, lives here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import errors
+from ..console import DEFAULT_CONSOLE, build_console, load_console
+from ..files import write_text_whole
+from ..graph import Loss, MixGraph, Node, Processor, Provenance, Stem
+from ..metrics import LOSS_RATE_HZ, match_loss
+from ..processors.equations import db_to_gain, gain_and_pan, pan_gains
+from ..processors.specs import SPECS
+from ..processors.twins import TwinSettings, make_twins
+from . import start
+from .evaluate import Evaluator
+from .fit import Fitter, FitSettings
+from .parameters import ConsoleParameters, plan_of
+from .prune import METHODS, Method, PruneState, prune_round
+from .working_set import WorkingSet
+
+DEFAULT_TOLERANCE = 0.01
+DEFAULT_QUALITY = "standard"
+
+#: Weight of the L1 norm of the dry/wet weights; in the second half of the console's fit and after.
+SPARSITY = 1e-4
+
+#: Random segments of the phases of a search are drawn from streams of their own.
+_STREAM_GAIN_PAN, _STREAM_CONSOLE, _STREAM_SPARSE, _STREAM_ROUND = 1, 2, 3, 100
+
+#: Called with the phase's name, its share done (0 to 1) and a few words.
+Progress = Callable[[str, float, str], None]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How much work a search does."""
+
+    gain_pan_steps: int
+    console_steps: int
+    rounds: int
+    round_steps: int
+
+
+QUALITIES: dict[str, Quality] = {
+    "draft": Quality(gain_pan_steps=10, console_steps=40, rounds=2, round_steps=8),
+    "standard": Quality(gain_pan_steps=60, console_steps=240, rounds=4, round_steps=25),
+    "best": Quality(gain_pan_steps=150, console_steps=1500, rounds=12, round_steps=100),
+}
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """What a user chooses about a search."""
+
+    quality: str = DEFAULT_QUALITY
+    tolerance: float = DEFAULT_TOLERANCE
+    seed: int = 0
+    device: str = "cpu"
+    method: Method = "hybrid"
+    console: str = DEFAULT_CONSOLE
+
+    def check(self) -> None:
+        """Raise `ParameterError` for a setting out of range."""
+        if self.quality not in QUALITIES:
+            raise errors.ParameterError(f"quality {self.quality!r}: choose one of {', '.join(QUALITIES)}")
+        if not 0.0 <= self.tolerance <= 10.0:
+            raise errors.ParameterError(f"tolerance {self.tolerance}: choose a value from 0 to 10 (0.01 is usual)")
+        if self.method not in METHODS:
+            raise errors.ParameterError(f"method {self.method!r}: choose one of {', '.join(METHODS)}")
+        if self.seed < 0:
+            raise errors.ParameterError(f"seed {self.seed}: choose 0 or a positive number")
+        check_device(self.device)
+
+
+def check_device(name: str) -> torch.device:
+    """The torch device of a name (`ParameterError` if it is unknown or not there)."""
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise errors.ParameterError(f"device {name!r} cannot be used ({reason}); use --device cpu") from None
+    return device
+
+
+@dataclass
+class _State:
+    """Everything a resumed search needs; phases run in order and each is saved when it is done."""
+
+    phase: str = "new"
+    rounds_done: int = 0
+    loss: dict[str, float] = field(default_factory=dict)
+    lowest_loss: float = float("inf")
+    removed: list[str] = field(default_factory=list)
+    positions: dict[str, list[float]] = field(default_factory=dict)
+
+
+class Search:
+    """One search over one song.
+
+    Parameters
+    ----------
+    song : WorkingSet
+        Stems and mix at 30 kHz.
+    name, sample_rate_hz, frames, stems, groups
+        Of the session, as in `console.build_console`.
+    settings : SearchSettings
+    checkpoint : Path, optional
+        File that keeps the state; an existing one is continued if `resume`.
+    """
+
+    def __init__(
+        self,
+        song: WorkingSet,
+        *,
+        name: str,
+        sample_rate_hz: int,
+        frames: int,
+        stems: Sequence[Stem],
+        groups: dict[str, tuple[str, ...]],
+        settings: SearchSettings,
+        checkpoint: Path | None = None,
+        resume: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        settings.check()
+        self.song, self.settings, self.quality = song, settings, QUALITIES[settings.quality]
+        self.device = check_device(settings.device)
+        self.progress = progress
+        self.checkpoint = checkpoint
+        torch.manual_seed(settings.seed)
+        console = build_console(
+            name=name,
+            sample_rate_hz=sample_rate_hz,
+            frames=frames,
+            stems=stems,
+            groups=groups,
+            preset=load_console(settings.console),
+        )
+        self.console_processors = len(console.processors)
+        silent = [s.id for s, a in zip(stems, song.stems, strict=True) if not np.any(a)]
+        # Nothing can be learnt about a silent channel, so its chain is gone from the start.
+        self.silent_removed = [p.id for stem_id in silent for p in console.chain(stem_id)]
+        self.console = console
+        self.fingerprint = _fingerprint(console, song, settings)
+        self.state = self._load(resume)
+        self.twins = make_twins(
+            TwinSettings.for_search(sample_rate_hz=LOSS_RATE_HZ, design_rate_hz=sample_rate_hz)
+        ).to(self.device)
+
+    # ------------------------------------------------------------------ phases
+
+    def run(self) -> MixGraph:
+        """Search and return the sparse graph with its provenance."""
+        active = self.console.without(set(self.silent_removed))
+        if not np.any(self.song.mix):
+            raise errors.AudioContentError("the mix is digital silence; choose another file or another --start/--end")
+        if self.state.phase == "new":
+            self._report("start", 0.0, "least squares")
+            self._start(active)
+        parameters = self._parameters(active)
+        fitter = Fitter(self.song, parameters, self.twins, seed=self.settings.seed, device=self.device)
+        evaluator = self._evaluator(active, parameters)
+        if self.state.phase == "started":
+            self._fit_console(active, fitter, evaluator)
+        prune = PruneState(
+            active.without(set(self.state.removed)),
+            self.state.lowest_loss,
+            self.settings.tolerance,
+            list(self.state.removed),
+        )
+        for number in range(self.state.rounds_done + 1, self.quality.rounds + 1):
+            self._prune_round(prune, fitter, evaluator, number)
+        return self._finish(prune, parameters)
+
+    def _start(self, active: MixGraph) -> None:
+        gains = start.least_squares_gains(self.song)
+        # The best gain and pan per track: least squares, then a few steps on the loss itself.
+        only = active.without({p.id for p in active.processors if not _is_track_fader(active, p)})
+        only = start.with_gains(only, self.song, gains)
+        parameters = ConsoleParameters(only, device=self.device)
+        evaluator = self._evaluator(active, parameters)
+        fitter = Fitter(self.song, parameters, self.twins, seed=self.settings.seed, device=self.device)
+        before = evaluator.refresh(only)
+        settings = FitSettings(self.quality.gain_pan_steps, rate_share=0.5, stream=_STREAM_GAIN_PAN)
+        best = self._fit_if_better(fitter, evaluator, only, settings, before, "gain and pan")
+        fitted = parameters.to_graph(only)
+        self.state.loss["plain_sum"] = self._whole_loss(active.without({p.id for p in active.processors}), parameters)
+        self.state.loss["gain_pan"] = self._whole_loss(only, parameters)
+        begun = start.with_start_values(active, self.song, gains)
+        faders = {p.id: {**p.parameters, "mix": p.mix} for p in fitted.processors}
+        begun = start.with_values(begun, faders)
+        self.state.lowest_loss = best
+        self._save("started", ConsoleParameters(begun, device=self.device))
+
+    def _fit_console(self, active: MixGraph, fitter: Fitter, evaluator: Evaluator) -> None:
+        steps = self.quality.console_steps
+        loss = evaluator.refresh(active)
+        halves = [(_STREAM_CONSOLE, 0.0, 1.0), (_STREAM_SPARSE, SPARSITY, 0.7)]
+        for half, (stream, sparsity, share) in enumerate(halves):
+            settings = FitSettings(steps // 2, sparsity=sparsity, rate_share=share, stream=stream)
+            loss = self._fit_if_better(fitter, evaluator, active, settings, loss, f"console {half + 1}/2")
+        self.state.lowest_loss = min(self.state.lowest_loss, loss)
+        self.state.loss["console"] = self._whole_loss(active, fitter.parameters)
+        self._save("fitted", fitter.parameters)
+
+    def _prune_round(self, prune: PruneState, fitter: Fitter, evaluator: Evaluator, number: int) -> None:
+        title = f"prune {number}/{self.quality.rounds}"
+
+        def progress(share: float) -> None:
+            self._report(title, share, f"{len(prune.graph.processors)} of {self.console_processors} processors left")
+
+        loss = prune_round(
+            prune, evaluator, fitter.parameters, method=self.settings.method, number=number, progress=progress
+        )
+        sparsity = SPARSITY if number < self.quality.rounds else 0.0
+        settings = FitSettings(
+            self.quality.round_steps, sparsity=sparsity, rate_share=0.4, stream=_STREAM_ROUND + number
+        )
+        loss = self._fit_if_better(fitter, evaluator, prune.graph, settings, loss, f"fit {number}/{self.quality.rounds}")
+        self.state.removed = list(prune.removed)
+        self.state.lowest_loss = min(prune.lowest_loss, loss)
+        self.state.rounds_done = number
+        self._save("fitted", fitter.parameters)
+
+    def _fit_if_better(
+        self, fitter: Fitter, evaluator: Evaluator, graph: MixGraph, settings: FitSettings, loss: float, title: str
+    ) -> float:
+        """Fit; keep the old settings where random segments made the song as a whole worse."""
+        before = {key: tensor.detach().clone() for key, tensor in fitter.parameters.positions.items()}
+
+        def progress(step: int) -> None:
+            self._report(title, step / max(settings.steps, 1), f"loss {loss:.4f}")
+
+        fitter.run(graph, settings, progress=progress)
+        after = evaluator.refresh(graph)
+        # A little is given up for sparser weights: the next round of pruning lives off it.
+        if after <= loss + self.settings.tolerance * settings.sparsity / SPARSITY / 4:
+            return after
+        with torch.no_grad():
+            for key, tensor in fitter.parameters.positions.items():
+                tensor.copy_(before[key])
+        return evaluator.refresh(graph)
+
+    def _finish(self, prune: PruneState, parameters: ConsoleParameters) -> MixGraph:
+        graph = fold(parameters.to_graph(prune.graph))
+        folded = ConsoleParameters(graph, device=self.device) if graph.processors else parameters
+        self.state.loss["pruned"] = self._whole_loss(graph, folded)
+        counts = {kind: sum(p.type == kind for p in self.console.processors) for kind in SPECS}
+        left = {kind: sum(p.type == kind for p in graph.processors) for kind in SPECS}
+        provenance = Provenance(
+            seed=self.settings.seed,
+            quality=self.settings.quality,
+            tolerance=self.settings.tolerance,
+            console_processors=self.console_processors,
+            loss=Loss(**self.state.loss),
+            pruned_ratio={kind: 1.0 - left[kind] / counts[kind] for kind in SPECS if counts[kind]},
+            versions=versions(),
+        )
+        return graph.model_copy(update={"provenance": provenance})
+
+    # ------------------------------------------------------------------ helpers
+
+    def _evaluator(self, graph: MixGraph, parameters: ConsoleParameters) -> Evaluator:
+        return Evaluator(self.song, parameters, self.twins, nodes=len(graph.nodes), device=self.device)
+
+    @torch.no_grad()
+    def _whole_loss(self, graph: MixGraph, parameters: ConsoleParameters) -> float:
+        """L_a over the whole song as it is reported, rendered by the twins."""
+        plan = plan_of(graph)
+        values = parameters.for_plan(plan, parameters.values())
+        out = np.zeros((2, self.song.frames), dtype=np.float32)
+        warm_up, block = 3 * LOSS_RATE_HZ, 10 * LOSS_RATE_HZ
+        for begin in range(0, self.song.frames, block):
+            inputs = self.song.segment(
+                plan.inputs, start=begin - warm_up, frames=block + warm_up, device=self.device
+            )
+            piece = plan.render(self.twins, inputs, values)[:, warm_up:].cpu().numpy()
+            width = min(block, self.song.frames - begin)
+            out[:, begin : begin + width] = piece[:, :width]
+        return match_loss(out, self.song.mix)["total"]
+
+    def _parameters(self, active: MixGraph) -> ConsoleParameters:
+        parameters = ConsoleParameters(active, device=self.device)
+        with torch.no_grad():
+            for key, tensor in parameters.positions.items():
+                tensor.copy_(torch.tensor(self.state.positions[key]))
+        return parameters
+
+    def _report(self, phase: str, share: float, words: str) -> None:
+        if self.progress is not None:
+            self.progress(phase, share, words)
+
+    def _save(self, phase: str, parameters: ConsoleParameters) -> None:
+        self.state.phase = phase
+        self.state.positions = {key: tensor.tolist() for key, tensor in parameters.positions.items()}
+        if self.checkpoint is not None:
+            data: dict[str, Any] = {"fingerprint": self.fingerprint, **asdict(self.state)}
+            write_text_whole(self.checkpoint, json.dumps(data))
+
+    def _load(self, resume: bool) -> _State:
+        if self.checkpoint is None or not resume or not self.checkpoint.exists():
+            return _State()
+        try:
+            data = json.loads(self.checkpoint.read_text(encoding="utf-8"))
+            fingerprint = data.pop("fingerprint")
+            state = _State(**data)
+        except (OSError, ValueError, KeyError, TypeError):
+            raise errors.OutputError(
+                f"{self.checkpoint}: this checkpoint cannot be read; delete the folder or run without --resume"
+            ) from None
+        if fingerprint != self.fingerprint:
+            raise errors.OutputError(
+                f"{self.checkpoint}: belongs to other stems or settings; run without --resume or choose another --out"
+            )
+        return state
+
+
+def _is_track_fader(graph: MixGraph, processor: Processor) -> bool:
+    return processor.type == "gain_pan" and any(processor.id == p.id for s in graph.stems for p in graph.chain(s.id))
+
+
+def _fingerprint(console: MixGraph, song: WorkingSet, settings: SearchSettings) -> str:
+    digest = hashlib.sha256(console.to_json().encode())
+    digest.update(json.dumps(asdict(settings), sort_keys=True).encode())
+    for audio in (song.mix, *song.stems):
+        digest.update(np.ascontiguousarray(audio[:, ::97]).tobytes())
+    return digest.hexdigest()
+
+
+def fold(graph: MixGraph) -> MixGraph:
+    """Express what a dry/wet weight does to a gain/pan or imager in its own parameters.
+
+    Both are plain gains, so ``mix * f + (1 - mix)`` is again a gain and pan, or a width.
+    """
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        if isinstance(node, Processor) and node.type == "gain_pan":
+            wet = [node.mix * db_to_gain(node.parameters["gain_db"]) * g for g in pan_gains(node.parameters["pan"], xp=np)]
+            gain_db, pan = gain_and_pan(*(float(g) + 1.0 - node.mix for g in wet))
+            low, high = (getattr(SPECS["gain_pan"].parameter("gain_db"), end) for end in ("minimum", "maximum"))
+            parameters = {"gain_db": min(max(gain_db, low), high), "pan": pan}
+            node = Processor(id=node.id, type=node.type, parameters=parameters)
+        elif isinstance(node, Processor) and node.type == "imager":
+            width = node.mix * node.parameters["width"] + 1.0 - node.mix
+            node = Processor(id=node.id, type=node.type, parameters={"width": width})
+        nodes.append(node)
+    return graph.model_copy(update={"nodes": nodes})
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a search depends on."""
+    return {name: metadata.version(name) for name in ("mixbridge", "torch", "grafx", "torchcomp", "numpy", "soxr")}

@@ -1,0 +1,185 @@
+"""Where the search begins: closed-form gains and pans, and starting values of all processors.
+
+Gain and pan of every track come from one least-squares problem over the whole song: hundreds of
+gradient steps for one line of algebra.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import scipy.fft
+import scipy.linalg
+import scipy.optimize
+import scipy.signal
+
+from ..graph import MixGraph, Node, Processor
+from ..metrics import LOSS_RATE_HZ, a_weighting_taps
+from ..processors.equations import gain_and_pan
+from ..processors.reference import detector_level_db
+from ..processors.specs import DELAY_TAPS, GAIN_PAN, spec_of
+from .working_set import WorkingSet
+
+Array = npt.NDArray[np.float64]
+
+#: Added to the diagonal of the normal equations, as a share of the largest stem's energy.
+RIDGE = 1e-9
+
+_GAIN_DB = GAIN_PAN.parameter("gain_db")
+
+#: Samples processed at once.
+_BLOCK = 1 << 20
+
+#: Longest part of a song that is used to look for delays and levels.
+_LOOK_S = 60.0
+
+#: Wet share a delay or reverb starts with: enough for a gradient, too little to be heard.
+START_WET = 0.03
+
+#: Where echoes are looked for.
+ECHO_RANGE_MS = (30.0, 1000.0)
+
+
+def least_squares_gains(song: WorkingSet) -> Array:
+    """Non-negative gain of every stem in the left and right channel of the mix.
+
+    Minimises ``|mix - sum(gain * stem)|^2`` per channel over the A-weighted signals.
+
+    Returns
+    -------
+    array, shape=(stems, 2)
+    """
+    taps = a_weighting_taps(LOSS_RATE_HZ)
+    count = len(song.stems)
+    gram = np.zeros((2, count + 1, count + 1))
+    for start in range(0, song.frames, _BLOCK):
+        block = slice(start, start + _BLOCK)
+        rows = [_weighted(a[:, block], taps) for a in (*song.stems, song.mix)]
+        stacked = np.stack(rows, axis=1)
+        gram += stacked @ stacked.transpose(0, 2, 1)
+    gains = np.zeros((count, 2))
+    for channel in range(2):
+        normal, right = gram[channel, :count, :count], gram[channel, :count, count]
+        ridge = RIDGE * max(float(np.diag(normal).max()), 1e-12)
+        root = scipy.linalg.cholesky(normal + ridge * np.eye(count))
+        gains[:, channel], _ = scipy.optimize.nnls(root, scipy.linalg.solve_triangular(root, right, trans=1))
+    return gains
+
+
+def _weighted(audio: npt.NDArray[np.float32], taps: Array) -> Array:
+    return np.asarray(scipy.signal.oaconvolve(audio.astype(np.float64), taps[None], mode="same", axes=-1))
+
+
+def with_gains(graph: MixGraph, song: WorkingSet, gains: Array) -> MixGraph:
+    """A graph with the gain/pan of every track set from least squares."""
+    found = {}
+    for stem_id, (left, right) in zip(song.stem_ids, gains, strict=True):
+        gain_db, pan = gain_and_pan(float(left), float(right))
+        low, high = _GAIN_DB.minimum, _GAIN_DB.maximum
+        found[f"{stem_id}/gain_pan"] = {"gain_db": min(max(gain_db, low), high), "pan": pan}
+    return with_values(graph, found)
+
+
+def with_values(graph: MixGraph, values: Mapping[str, Mapping[str, float]]) -> MixGraph:
+    """A copy of a graph with some parameters (and "mix") of some processors replaced."""
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        if isinstance(node, Processor) and node.id in values:
+            new = dict(values[node.id])
+            mix = new.pop("mix", node.mix)
+            node = Processor(id=node.id, type=node.type, parameters={**node.parameters, **new}, mix=mix)
+        nodes.append(node)
+    return graph.model_copy(update={"nodes": nodes})
+
+
+def with_start_values(graph: MixGraph, song: WorkingSet, gains: Array) -> MixGraph:
+    """A console at its start: gains from least squares, everything else present but inaudible.
+
+    Dynamics thresholds are put where the channel's level is, delay taps where the mix holds echoes.
+    """
+    frames = min(song.frames, int(_LOOK_S * LOSS_RATE_HZ))
+    signals = _channel_signals(graph, song, gains, frames)
+    residual = song.mix[:, :frames].mean(axis=0, dtype=np.float64)
+    residual -= signals[graph.master.id].mean(axis=0)
+    values: dict[str, dict[str, float]] = {}
+    for channel in graph.channels():
+        signal = signals[channel.id]
+        level_db = _levels_db(signal)
+        for node in graph.chain(channel.id):
+            if node.type == "delay":
+                values[node.id] = _delay_start(signal.mean(axis=0), residual)
+            else:
+                values[node.id] = _START[node.type](level_db) if node.type in _START else {}
+    return with_values(with_gains(graph, song, gains), values)
+
+
+def _channel_signals(graph: MixGraph, song: WorkingSet, gains: Array, frames: int) -> dict[str, Array]:
+    """Input of every channel when only the least-squares gains are applied."""
+    signals: dict[str, Array] = {}
+    total = np.zeros((2, frames))
+    for stem_id, stem, gain in zip(song.stem_ids, song.stems, gains, strict=True):
+        dry = stem[:, :frames].astype(np.float64)
+        signals[stem_id] = dry
+        scaled = dry * gain[:, None]
+        parent = graph.parent(stem_id)
+        if parent is not None and parent.id != graph.master.id:
+            signals[parent.id] = signals.get(parent.id, 0.0) + scaled
+        total += scaled
+    signals[graph.master.id] = total
+    return signals
+
+
+def _levels_db(signal: Array) -> Array:
+    """Detector level while the channel plays (within 50 dB of its loudest moment)."""
+    reference = {**spec_of("compressor").defaults()}
+    level = detector_level_db(signal, reference, sample_rate_hz=LOSS_RATE_HZ)[:: LOSS_RATE_HZ // 200]
+    return np.asarray(level[level > level.max() - 50.0])
+
+
+def _compressor_start(level_db: Array) -> dict[str, float]:
+    threshold = float(np.clip(np.percentile(level_db, 75) - 3.0, -55.0, -3.0))
+    return {"threshold_db": threshold, "ratio": 1.15}
+
+
+def _gate_start(level_db: Array) -> dict[str, float]:
+    threshold = float(np.clip(np.percentile(level_db, 10), -75.0, -10.0))
+    return {"threshold_db": threshold, "ratio": 1.05, "range_db": 40.0}
+
+
+_START = {
+    "eq": lambda level_db: {"highpass_hz": 20.0, "lowpass_hz": 20000.0},
+    "compressor": _compressor_start,
+    "gate": _gate_start,
+    "reverb": lambda level_db: {"level_db": 0.0, "mix": START_WET, "low_cut_hz": 80.0, "high_cut_hz": 12000.0},
+}
+
+
+def _delay_start(signal: Array, residual: Array) -> dict[str, float]:
+    times_ms = echo_times_ms(signal, residual, count=DELAY_TAPS)
+    values = {"mix": START_WET}
+    for tap, time_ms in enumerate(times_ms, start=1):
+        values |= {f"tap{tap}_time_ms": time_ms, f"tap{tap}_level_db": -3.0}
+        values |= {f"tap{tap}_low_cut_hz": 40.0, f"tap{tap}_high_cut_hz": 12000.0}
+    return values
+
+
+def echo_times_ms(signal: Array, residual: Array, *, count: int) -> list[float]:
+    """Lags at which the rest of the mix looks most like a repetition of a channel.
+
+    Peaks of the whitened cross-correlation (PHAT) in `ECHO_RANGE_MS`, at least 10 ms apart,
+    earliest first; evenly spread where there are too few.
+    """
+    length = scipy.fft.next_fast_len(2 * len(signal), real=True)
+    cross = scipy.fft.rfft(residual, length) * np.conj(scipy.fft.rfft(signal, length))
+    magnitude = np.abs(cross)
+    correlation = scipy.fft.irfft(cross / (magnitude + 1e-3 * magnitude.max() + 1e-30), length)
+    low, high = (int(t * LOSS_RATE_HZ / 1000) for t in ECHO_RANGE_MS)
+    window = np.asarray(correlation[low:high])
+    peaks, _ = scipy.signal.find_peaks(window, distance=LOSS_RATE_HZ // 100)
+    best = sorted(peaks[np.argsort(window[peaks])[::-1][:count]] + low)
+    times = [1000.0 * lag / LOSS_RATE_HZ for lag in best]
+    spread = [120.0 * n for n in range(1, count + 1)]
+    return [*times, *spread[len(times) :]]
+
