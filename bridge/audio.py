@@ -383,7 +383,7 @@ class Aligner:
     #: Peaks this close to the highest are taken for equals, and the smallest move wins.
     EQUAL_SHARE = 0.97
     #: Another peak this high makes the song repeat itself within the search range.
-    REPEAT_SHARE = 0.9
+    REPEAT_SHARE = 0.75
     #: Unless `CLEAR` is exceeded by this factor, a stem that repeats itself is not moved.
     REPEAT_CLEAR = 2.5
     #: Moves below this (samples) are left to the phase of equalizers, unless lag 0 holds next to nothing.

@@ -49,6 +49,7 @@ def build_console(
     *,
     name: str,
     sample_rate_hz: int,
+    start_frame: int,
     frames: int,
     stems: Sequence[Stem],
     groups: Mapping[str, Sequence[str]],
@@ -83,7 +84,9 @@ def build_console(
     for group, bus_id in bus_ids.items():
         add_channel(Bus(id=bus_id, name=group), preset.group, master.id)
     add_channel(master, preset.master, None)
-    return MixGraph(name=name, sample_rate_hz=sample_rate_hz, frames=frames, nodes=nodes, edges=edges)
+    return MixGraph(
+        name=name, sample_rate_hz=sample_rate_hz, start_frame=start_frame, frames=frames, nodes=nodes, edges=edges
+    )
 
 
 def _free_id(wanted: str, taken: set[str]) -> str:

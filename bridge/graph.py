@@ -51,7 +51,7 @@ class Stem(_Model):
         1 or 2.
     offset_samples : int
         Samples at the session's rate by which the stem is moved later (negative: earlier) to
-        line up with the mix.
+        line up with the mix's first sample (see `MixGraph.position_samples`).
     polarity : int
         1, or -1 where the mix holds the stem inverted.
     """
@@ -170,8 +170,10 @@ class MixGraph(_Model):
         Name of the song.
     sample_rate_hz : int
         Rate of the session; offsets and `frames` count its samples.
+    start_frame : int
+        First frame of the mix that belongs to the session; above 0 where only a part was analysed.
     frames : int
-        Length of the mix in sample frames.
+        Length of the session in sample frames.
     nodes : list of Stem, Bus, Master or Processor
     edges : list of Edge
     provenance : Provenance
@@ -186,6 +188,7 @@ class MixGraph(_Model):
     schema_version: Literal[1] = 1
     name: str
     sample_rate_hz: Annotated[int, Field(ge=8000, le=384000)]
+    start_frame: Annotated[int, Field(ge=0)] = 0
     frames: Annotated[int, Field(ge=0)] = 0
     nodes: list[Annotated[Node, Field(union_mode="left_to_right")]]
     edges: list[Edge]
@@ -277,6 +280,10 @@ class MixGraph(_Model):
                 found.append(channel)
         return found
 
+    def position_samples(self, stem: Stem) -> int:
+        """Where a stem's first sample lies, counted from the session's first frame (may be negative)."""
+        return stem.offset_samples - self.start_frame
+
     # ---------------------------------------------------------------- changes
 
     def without(self, processor_ids: set[str]) -> MixGraph:
@@ -298,6 +305,7 @@ class MixGraph(_Model):
         return MixGraph(
             name=self.name,
             sample_rate_hz=self.sample_rate_hz,
+            start_frame=self.start_frame,
             frames=self.frames,
             nodes=[n for n in self.nodes if n.id not in processor_ids],
             edges=edges,

@@ -27,6 +27,10 @@ LOG_60_DB = math.log(1000.0)
 #: Crossovers of the reverb's three decay bands (Hz), first order.
 REVERB_CROSSOVERS_HZ = (250.0, 4000.0)
 
+#: A reverb at 0 dB is about as loud as its input between the crossovers: its mid band carries
+#: the energy of white noise of this bandwidth (Hz), whatever the sample rate.
+REVERB_BANDWIDTH_HZ = REVERB_CROSSOVERS_HZ[1] - REVERB_CROSSOVERS_HZ[0]
+
 #: The reverb's impulse response ends here (s) even if it has not decayed by 60 dB.
 REVERB_MAX_S = 6.0
 

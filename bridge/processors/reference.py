@@ -198,8 +198,8 @@ def reverb_length(p: Parameters, *, sample_rate_hz: float) -> int:
 def reverb_impulse_response(p: Parameters, *, sample_rate_hz: float) -> Audio:
     """Left and right impulse response without pre-delay, cuts and level.
 
-    The mid band of the mid signal has unit energy, so that the level does not depend on the
-    decay time or the sample rate.
+    Scaled so that the mid band of the mid signal has the energy ``2 B / rate`` (`B` is
+    `equations.REVERB_BANDWIDTH_HZ`): the level depends neither on the decay time nor on the rate.
 
     Returns
     -------
@@ -210,7 +210,7 @@ def reverb_impulse_response(p: Parameters, *, sample_rate_hz: float) -> Audio:
     time_s = np.arange(n) / sample_rate_hz
     envelopes = np.exp(-eq.LOG_60_DB * time_s / np.array(reverb_decays_s(p))[:, None])
     bands *= envelopes
-    norm = 1.0 / math.sqrt(float(np.sum(bands[0, 1] ** 2)))
+    norm = math.sqrt(2.0 * eq.REVERB_BANDWIDTH_HZ / (sample_rate_hz * float(np.sum(bands[0, 1] ** 2))))
     mid, side = norm * bands.sum(axis=1)
     side *= p["width"]
     return np.stack([mid + side, mid - side])

@@ -12,6 +12,7 @@ that will be exported. Filters take the response they will have *there*, so that
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -346,7 +347,7 @@ class ReverbTwin(_WetPathTwin):
             self.energy_ratio = float(np.sum(native[0, 1] ** 2) / np.sum(noise[0, 1] ** 2))
         # Sampled `step` times more coarsely, a response needs taps `step` times as large.
         self.register_buffer("noise", torch.as_tensor(np.ascontiguousarray(noise), dtype=settings.dtype))
-        self.tap_scale = step
+        self.tap_scale = step * math.sqrt(2.0 * eq.REVERB_BANDWIDTH_HZ / design_rate)
 
     def wet(self, x: Tensor, p: dict[str, Tensor]) -> Tensor:
         """The processed signal without the dry/wet."""

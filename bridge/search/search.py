@@ -116,7 +116,7 @@ class Search:
     ----------
     song : WorkingSet
         Stems and mix at 30 kHz.
-    name, sample_rate_hz, frames, stems, groups
+    name, sample_rate_hz, start_frame, frames, stems, groups
         Of the session, as in `console.build_console`.
     settings : SearchSettings
     checkpoint : Path, optional
@@ -129,6 +129,7 @@ class Search:
         *,
         name: str,
         sample_rate_hz: int,
+        start_frame: int,
         frames: int,
         stems: Sequence[Stem],
         groups: dict[str, tuple[str, ...]],
@@ -146,6 +147,7 @@ class Search:
         console = build_console(
             name=name,
             sample_rate_hz=sample_rate_hz,
+            start_frame=start_frame,
             frames=frames,
             stems=stems,
             groups=groups,

@@ -152,7 +152,7 @@ _START = {
     "eq": lambda level_db: {"highpass_hz": 20.0, "lowpass_hz": 20000.0},
     "compressor": _compressor_start,
     "gate": _gate_start,
-    "reverb": lambda level_db: {"level_db": 0.0, "mix": START_WET, "low_cut_hz": 80.0, "high_cut_hz": 12000.0},
+    "reverb": lambda level_db: {"level_db": 6.0, "mix": START_WET, "low_cut_hz": 80.0, "high_cut_hz": 12000.0},
 }
 
 

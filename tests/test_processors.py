@@ -1,0 +1,254 @@
+"""Specifications and reference DSP: neutral defaults, published equations, independent implementations."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pedalboard
+import pytest
+import scipy.signal
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mixbridge.bridge.errors import ParameterError
+from mixbridge.bridge.processors import equations as eq
+from mixbridge.bridge.processors.reference import (
+    apply_processor,
+    eq_sections,
+    reverb_impulse_response,
+    reverb_noise,
+)
+from mixbridge.bridge.processors.specs import CHAIN_ORDER, SPECS, spec_of
+
+from .dsp import RATES_HZ, null_db, programme, random_parameters
+
+
+def run(kind: str, audio: np.ndarray, rate_hz: float = 44100, mix: float = 1.0, **changes: float) -> np.ndarray:
+    parameters = {**spec_of(kind).defaults(), **changes}
+    return apply_processor(kind, audio, parameters=parameters, sample_rate_hz=rate_hz, mix=mix)
+
+
+@pytest.mark.parametrize("kind", ["eq", "compressor", "gate", "imager", "gain_pan"])
+def test_defaults_leave_the_signal_unchanged(kind: str) -> None:
+    audio = programme(seconds=1.0)
+    assert null_db(run(kind, audio), audio) < -250.0
+
+
+@pytest.mark.parametrize("kind", ["delay", "reverb"])
+def test_wet_paths_are_silent_at_their_defaults(kind: str) -> None:
+    assert not run(kind, programme(seconds=1.0)).any()
+
+
+@pytest.mark.parametrize("kind", list(SPECS))
+def test_mix_blends_dry_and_wet(kind: str) -> None:
+    audio = programme(seconds=0.7)
+    parameters = random_parameters(spec_of(kind), np.random.default_rng(3))
+    wet = apply_processor(kind, audio, parameters=parameters, sample_rate_hz=44100)
+    half = apply_processor(kind, audio, parameters=parameters, sample_rate_hz=44100, mix=0.3)
+    assert null_db(half, 0.3 * wet + 0.7 * audio) < -250.0
+
+
+@pytest.mark.parametrize("kind", list(SPECS))
+def test_processors_are_causal_and_finite(kind: str) -> None:
+    random = np.random.default_rng(5)
+    audio = programme(seconds=0.6)
+    later = audio.copy()
+    later[:, 10000:] = 0.0
+    for _ in range(4):
+        parameters = random_parameters(spec_of(kind), random)
+        whole, cut = (
+            apply_processor(kind, a, parameters=parameters, sample_rate_hz=44100) for a in (audio, later)
+        )
+        assert np.isfinite(whole).all()
+        # Convolution by FFT spreads rounding errors over the block.
+        np.testing.assert_allclose(whole[:, :10000], cut[:, :10000], atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", [k for k, s in SPECS.items() if s.linear])
+def test_types_called_linear_are_linear(kind: str) -> None:
+    random = np.random.default_rng(8)
+    parameters = random_parameters(spec_of(kind), random)
+    one, two = random.standard_normal((2, 2, 8000))
+    joint, first, second = (
+        apply_processor(kind, a, parameters=parameters, sample_rate_hz=48000) for a in (0.5 * one - 2.0 * two, one, two)
+    )
+    np.testing.assert_allclose(joint, 0.5 * first - 2.0 * second, atol=1e-9)
+
+
+@given(pan=st.floats(-1.0, 1.0), gain_db=st.floats(-40.0, 20.0))
+def test_gain_and_pan_inverts_pan_gains(pan: float, gain_db: float) -> None:
+    left, right = (float(g) * 10 ** (gain_db / 20) for g in eq.pan_gains(pan, xp=np))
+    found_db, found_pan = eq.gain_and_pan(max(left, 0.0), max(right, 0.0))
+    assert found_db == pytest.approx(gain_db, abs=1e-9)
+    assert found_pan == pytest.approx(pan, abs=1e-9)
+
+
+def test_pan_has_unity_at_the_centre_and_constant_power() -> None:
+    assert eq.pan_gains(0.0, xp=np) == pytest.approx((1.0, 1.0))
+    left, right = eq.pan_gains(np.linspace(-1, 1, 21), xp=np)
+    np.testing.assert_allclose(left**2 + right**2, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("band", "effect"),
+    [
+        ("bell1", lambda hz, db, q: pedalboard.PeakFilter(hz, db, q)),
+        ("low_shelf", lambda hz, db, q: pedalboard.LowShelfFilter(hz, db, q)),
+        ("high_shelf", lambda hz, db, q: pedalboard.HighShelfFilter(hz, db, q)),
+    ],
+)
+def test_bands_equal_an_independent_rbj_filter(band: str, effect: object) -> None:
+    # Pedalboard's filters are RBJ with the same Q; single precision limits them to about -70 dB here.
+    audio = programme(seconds=1.0)
+    mine = run("eq", audio, **{f"{band}_hz": 2200.0, f"{band}_db": 7.5, f"{band}_q": 1.3})
+    theirs = effect(2200.0, 7.5, 1.3)(audio.astype(np.float32), 44100)  # type: ignore[operator]
+    assert null_db(mine, theirs) < -70.0
+
+
+@pytest.mark.parametrize("rate_hz", RATES_HZ)
+def test_passes_are_butterworth(rate_hz: int) -> None:
+    defaults = spec_of("eq").defaults()
+    sections = eq_sections({**defaults, "highpass_hz": 120.0, "lowpass_hz": 9000.0}, sample_rate_hz=rate_hz)
+    assert len(sections) == 2
+    for section, kind, edge_hz in zip(sections, ("highpass", "lowpass"), (120.0, 9000.0), strict=True):
+        expected = scipy.signal.butter(2, edge_hz, kind, fs=rate_hz, output="sos")[0]
+        np.testing.assert_allclose(section, expected, atol=1e-9)
+
+
+def test_eq_bands_have_their_gain_at_their_frequency() -> None:
+    sections = eq_sections({**spec_of("eq").defaults(), "bell3_hz": 1000.0, "bell3_db": -6.0}, sample_rate_hz=48000)
+    _, response = scipy.signal.sosfreqz(sections, worN=[1000.0], fs=48000)
+    assert 20 * math.log10(abs(response[0])) == pytest.approx(-6.0, abs=1e-6)
+
+
+def test_compressor_static_curve() -> None:
+    level = np.array([-60.0, -30.0, -20.0, -10.0, 0.0])
+    hard = eq.compressor_gain_db(level, threshold_db=-20.0, ratio=4.0, knee_db=0.0, xp=np)
+    np.testing.assert_allclose(hard, [0.0, 0.0, 0.0, -7.5, -15.0], atol=1e-6)
+    soft = eq.compressor_gain_db(level, threshold_db=-20.0, ratio=4.0, knee_db=8.0, xp=np)
+    np.testing.assert_allclose(soft, [0.0, 0.0, -0.75, -7.5, -15.0], atol=1e-6)
+
+
+def test_gate_static_curve_stops_at_its_range() -> None:
+    level = np.array([-90.0, -50.0, -40.0, -20.0])
+    gain = eq.gate_gain_db(level, threshold_db=-40.0, ratio=3.0, range_db=25.0, knee_db=0.0, xp=np)
+    np.testing.assert_allclose(gain, [-25.0, -20.0, 0.0, 0.0], atol=1e-6)
+
+
+@pytest.mark.parametrize("rate_hz", RATES_HZ)
+def test_attack_and_release_reach_63_percent_at_the_stated_time(rate_hz: int) -> None:
+    frames = rate_hz // 2
+    step = np.zeros((2, frames))
+    step[:, : frames // 2] = 0.5
+    from mixbridge.bridge.processors.reference import detector_level_db
+
+    parameters = {**spec_of("compressor").defaults(), "attack_ms": 20.0, "release_ms": 50.0}
+    envelope = 10 ** (detector_level_db(step, parameters, sample_rate_hz=rate_hz) / 20)
+    attack = int(0.020 * rate_hz)
+    assert envelope[attack - 1] == pytest.approx(0.5 * (1 - math.exp(-1)), rel=1e-3)
+    release = frames // 2 + int(0.050 * rate_hz)
+    assert envelope[release - 1] == pytest.approx(envelope[frames // 2 - 1] * math.exp(-1), rel=1e-3)
+
+
+def test_compressor_equals_pedalboard_where_their_laws_agree() -> None:
+    # Pedalboard's compressor is hard-kneed and per channel; its "10 ms" is our 10 / (2 pi) ms.
+    audio = np.repeat(programme(seconds=2.0)[:1], 2, axis=0)
+    mine = run(
+        "compressor", audio, threshold_db=-24.0, ratio=4.0, knee_db=0.0,
+        attack_ms=12.0 / (2 * math.pi), release_ms=150.0 / (2 * math.pi),
+    )
+    theirs = pedalboard.Compressor(threshold_db=-24.0, ratio=4.0, attack_ms=12.0, release_ms=150.0)(
+        audio.astype(np.float32), 44100
+    )
+    assert null_db(mine, theirs) < -90.0
+
+
+def test_dynamics_are_stereo_linked() -> None:
+    audio = programme(seconds=1.0)
+    audio[1] *= 0.01
+    out = run("compressor", audio, threshold_db=-30.0, ratio=8.0)
+    loud = np.abs(audio) > 1e-4
+    ratio = np.where(loud, out / np.where(loud, audio, 1.0), np.nan)
+    np.testing.assert_allclose(ratio[0][loud.all(axis=0)], ratio[1][loud.all(axis=0)], rtol=1e-9)
+
+
+@pytest.mark.parametrize("rate_hz", RATES_HZ)
+def test_delay_taps_land_on_whole_samples(rate_hz: int) -> None:
+    impulse = np.zeros((2, rate_hz))
+    impulse[:, 0] = 1.0
+    out = run("delay", impulse, rate_hz, tap2_time_ms=333.3, tap2_level_db=-6.0, tap2_pan=1.0)
+    place = round(0.3333 * rate_hz)
+    assert np.flatnonzero(np.abs(out[1]) > 1e-12).tolist() == [place]
+    assert out[1, place] == pytest.approx(10 ** (-6 / 20) * math.sqrt(2))
+    assert np.abs(out[0]).max() < 1e-12
+
+
+@pytest.mark.parametrize("rate_hz", RATES_HZ)
+def test_reverb_decays_as_stated_in_its_mid_band(rate_hz: int) -> None:
+    parameters = {**spec_of("reverb").defaults(), "decay_s": 1.2}
+    response = reverb_impulse_response(parameters, sample_rate_hz=rate_hz)[0]
+    band = scipy.signal.sosfilt(scipy.signal.butter(4, [700, 1400], "band", fs=rate_hz, output="sos"), response)
+    energy = np.cumsum(band[::-1] ** 2)[::-1]
+    curve = 10 * np.log10(energy / energy[0])
+    start, stop = (int(np.argmax(curve < level)) for level in (-5.0, -25.0))
+    assert 3.0 * (stop - start) / rate_hz == pytest.approx(1.2, rel=0.12)
+
+
+def test_reverb_level_does_not_depend_on_rate_or_decay() -> None:
+    random = np.random.default_rng(2)
+    levels = []
+    for rate_hz in RATES_HZ:
+        for decay_s in (0.4, 2.0):
+            noise = random.standard_normal((1, 4 * rate_hz))
+            band = scipy.signal.butter(4, [500, 2000], "band", fs=rate_hz, output="sos")
+            dry = np.repeat(scipy.signal.sosfilt(band, noise), 2, axis=0)
+            wet = run("reverb", dry, rate_hz, level_db=0.0, decay_s=decay_s, width=0.0)
+            levels.append(10 * math.log10(np.mean(wet[:, 2 * rate_hz :] ** 2) / np.mean(dry[:, 2 * rate_hz :] ** 2)))
+    assert max(levels) - min(levels) < 2.0
+
+
+def test_reverb_noise_is_the_documented_generator() -> None:
+    state, expected = eq.REVERB_SEEDS[0], []
+    for _ in range(2000):
+        state = eq.LCG_MULTIPLIER * state % eq.LCG_MODULUS
+        expected.append(2 * state / eq.LCG_MODULUS - 1)
+    np.testing.assert_allclose(reverb_noise(2000, sample_rate_hz=44100)[0].sum(axis=0), expected, atol=1e-12)
+
+
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_out_of_range_values_are_refused_by_name(data: st.DataObject) -> None:
+    spec = spec_of(data.draw(st.sampled_from(CHAIN_ORDER)))
+    parameter = data.draw(st.sampled_from(spec.parameters))
+    bad = data.draw(
+        st.one_of(
+            st.floats(max_value=parameter.minimum, exclude_max=True),
+            st.floats(min_value=parameter.maximum, exclude_min=True),
+            st.just(math.nan),
+        )
+    )
+    with pytest.raises(ParameterError, match=parameter.name):
+        spec.check({**spec.defaults(), parameter.name: bad})
+
+
+def test_unknown_and_missing_parameters_are_refused_by_name() -> None:
+    with pytest.raises(ParameterError, match="wobble"):
+        spec_of("imager").check({"width": 1.0, "wobble": 0.0})
+    with pytest.raises(ParameterError, match="width"):
+        spec_of("imager").check({})
+    with pytest.raises(ParameterError, match="flanger"):
+        spec_of("flanger")
+
+
+def test_every_default_is_in_range_and_off_ends_are_ends() -> None:
+    for spec in SPECS.values():
+        spec.check(spec.defaults())
+        assert len(set(spec.names)) == len(spec.names)
+        for parameter in spec.parameters:
+            assert parameter.off_at in (None, parameter.minimum, parameter.maximum)
+
+
+def test_wrong_shapes_are_refused() -> None:
+    with pytest.raises(ParameterError, match="shape"):
+        run("imager", np.zeros((3, 10)))

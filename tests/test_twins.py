@@ -1,0 +1,114 @@
+"""Twins against the reference: null tests over random settings and rates, gradients, rates that differ."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mixbridge.bridge.processors.reference import apply_processor
+from mixbridge.bridge.processors.specs import SPECS, spec_of
+from mixbridge.bridge.processors.twins import TWINS, TwinSettings, fast_fft_length
+
+from .dsp import RATES_HZ, null_db, programme, random_parameters
+
+LINEAR_NULL_DB, DYNAMICS_NULL_DB = -80.0, -60.0
+
+
+def as_tensors(settings: list[dict[str, float]], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    return {name: torch.tensor([s[name] for s in settings], dtype=dtype) for name in settings[0]}
+
+
+@pytest.mark.parametrize("rate_hz", RATES_HZ)
+@pytest.mark.parametrize("kind", list(SPECS))
+def test_twin_nulls_against_the_reference(kind: str, rate_hz: int) -> None:
+    random = np.random.default_rng([rate_hz, len(kind)])
+    audio = programme(seconds=1.5, rate_hz=rate_hz)
+    settings = [random_parameters(spec_of(kind), random) for _ in range(10)]
+    mixes = random.uniform(0.1, 1.0, len(settings))
+    twin = TWINS[kind](TwinSettings.exact(sample_rate_hz=rate_hz))
+    # Single precision: what the search runs on.
+    batch = torch.tensor(audio, dtype=torch.float32).expand(len(settings), 2, -1)
+    with torch.no_grad():
+        found = twin(batch, mix=torch.tensor(mixes).float(), **as_tensors(settings, torch.float32)).numpy()
+    limit = LINEAR_NULL_DB if spec_of(kind).linear else DYNAMICS_NULL_DB
+    for row, (values, mix) in enumerate(zip(settings, mixes, strict=True)):
+        expected = apply_processor(kind, audio, parameters=values, sample_rate_hz=rate_hz, mix=float(mix))
+        assert null_db(found[row], expected) < limit, (values, mix)
+
+
+@pytest.mark.parametrize("kind", list(SPECS))
+def test_every_parameter_has_a_finite_gradient(kind: str) -> None:
+    random = np.random.default_rng(7)
+    settings = [random_parameters(spec_of(kind), random) for _ in range(3)]
+    parameters = {k: v.requires_grad_() for k, v in as_tensors(settings, torch.float32).items()}
+    mix = torch.full((3,), 0.6, requires_grad=True)
+    twin = TWINS[kind](TwinSettings.for_search(sample_rate_hz=30000, design_rate_hz=44100))
+    audio = torch.tensor(programme(seconds=1.0, rate_hz=30000), dtype=torch.float32).expand(3, 2, -1)
+    twin(audio, mix=mix, **parameters).square().mean().backward()
+    for name, tensor in {**parameters, "mix": mix}.items():
+        assert tensor.grad is not None and torch.isfinite(tensor.grad).all(), name
+    moved = [name for name, tensor in parameters.items() if tensor.grad is not None and tensor.grad.abs().max() > 0]
+    assert set(moved) == set(spec_of(kind).names)
+
+
+@pytest.mark.parametrize("kind", ["compressor", "gate", "eq"])
+def test_gradient_agrees_with_a_finite_difference(kind: str) -> None:
+    changes = {"compressor": {"threshold_db": -30.0, "ratio": 3.0}, "gate": {"threshold_db": -25.0, "ratio": 3.0}}
+    values = {**spec_of(kind).defaults(), **changes.get(kind, {"bell2_db": 4.0})}
+    name = {"compressor": "threshold_db", "gate": "threshold_db", "eq": "bell2_db"}[kind]
+    twin = TWINS[kind](TwinSettings.exact(sample_rate_hz=30000))
+    audio = torch.tensor(programme(seconds=0.5, rate_hz=30000)).expand(1, 2, -1)
+
+    def energy(value: torch.Tensor) -> torch.Tensor:
+        parameters = {**as_tensors([values], torch.float64), name: value}
+        out: torch.Tensor = twin(audio, mix=torch.ones(1).double(), **parameters).square().sum()
+        return out
+
+    centre = torch.tensor([values[name]], dtype=torch.float64, requires_grad=True)
+    energy(centre).backward()
+    step = 1e-4
+    with torch.no_grad():
+        difference = (energy(centre + step) - energy(centre - step)) / (2 * step)
+    assert centre.grad is not None
+    assert float(centre.grad) == pytest.approx(float(difference), rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["eq", "delay", "reverb"])
+def test_a_search_at_30_khz_sees_what_the_session_will_play(kind: str) -> None:
+    """Filters take their response at the session's rate: compare spectra below 12 kHz."""
+    random = np.random.default_rng(11)
+    values = random_parameters(spec_of(kind), random)
+    if kind == "eq":
+        values.update(bell4_hz=9000.0, bell4_db=9.0, bell4_q=1.0, high_shelf_hz=11000.0, high_shelf_db=6.0)
+    if kind == "reverb":
+        values.update(level_db=0.0, decay_s=0.5, low_decay_ratio=1.0)
+    impulse = np.zeros((2, 44100 * 2))
+    impulse[:, 0] = 1.0
+    expected = np.abs(np.fft.rfft(apply_processor(kind, impulse, parameters=values, sample_rate_hz=44100)))
+    twin = TWINS[kind](TwinSettings.for_search(sample_rate_hz=30000, design_rate_hz=44100))
+    short = torch.zeros(1, 2, 60000)
+    short[:, :, 0] = 1.0
+    with torch.no_grad():
+        out = twin(short, mix=torch.ones(1), **as_tensors([values], torch.float32))[0]
+    found = np.abs(np.fft.rfft(out.numpy()))
+    band = slice(80 * 2, 12000 * 2)
+    error = np.linalg.norm(found[:, band] - expected[:, band]) / np.linalg.norm(expected[:, band])
+    assert 20 * np.log10(error) < -34.0
+
+
+def test_parameter_size_names_every_parameter() -> None:
+    for kind, twin in TWINS.items():
+        sizes = twin(TwinSettings.exact(sample_rate_hz=44100)).parameter_size()
+        assert set(sizes) == {*spec_of(kind).names, "mix"}
+
+
+@pytest.mark.parametrize("n", [1, 31, 32, 173999, 234375])
+def test_fft_lengths_are_long_enough_even_and_smooth(n: int) -> None:
+    length = fast_fft_length(n)
+    assert n <= length < 1.3 * n + 64
+    assert length % 32 == 0
+    for factor in (2, 3, 5):
+        while length % factor == 0:
+            length //= factor
+    assert length == 1
