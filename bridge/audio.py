@@ -29,9 +29,11 @@ Audio = npt.NDArray[np.float32]
 Progress = Callable[[str, float], None]
 
 #: Formats libsndfile reads, by file name ending.
-AUDIO_SUFFIXES = frozenset(".wav .wave .w64 .rf64 .flac .aif .aiff .aifc .ogg .oga .opus .mp3".split())
+AUDIO_SUFFIXES = frozenset(
+    (".wav", ".wave", ".w64", ".rf64", ".flac", ".aif", ".aiff", ".aifc", ".ogg", ".oga", ".opus", ".mp3")
+)
 #: Audio formats that libsndfile does not read: passing over them in silence would lose a stem.
-UNSUPPORTED_SUFFIXES = frozenset(".m4a .mp4 .aac .alac .wma .wv .ape .mka .webm".split())
+UNSUPPORTED_SUFFIXES = frozenset((".m4a", ".mp4", ".aac", ".alac", ".wma", ".wv", ".ape", ".mka", ".webm"))
 
 MAX_CHANNELS = 2
 
@@ -211,9 +213,7 @@ def _read_padded(info: AudioInfo, *, start_frame: int, frames: int) -> Audio:
     first, last = max(start_frame, 0), min(start_frame + frames, info.frames)
     out = np.zeros((info.channels, frames), dtype=np.float32)
     if first < last:
-        out[:, first - start_frame : last - start_frame] = read_audio(
-            info.path, start_frame=first, frames=last - first
-        )
+        out[:, first - start_frame : last - start_frame] = read_audio(info.path, start_frame=first, frames=last - first)
     return out
 
 
@@ -413,7 +413,7 @@ class Aligner:
         self._mix_power = self._smooth(sum((_power(x) for x in self._spectra), np.zeros(1)))
 
     def correlation(self, stem: Audio) -> npt.NDArray[np.float64]:
-        """Whitened correlation at the lags -0.5 s to 0.5 s; 1 where the mix is the shifted stem.
+        """Whitened correlation at the lags -0.5 s to 0.5 s; about 1 where the mix is the shifted stem.
 
         Parameters
         ----------
@@ -432,8 +432,8 @@ class Aligner:
             cross += (np.conj(spectrum) * mix).sum(axis=0)
             power += _power(spectrum) * (2 / stem.shape[0])
         weight = self._weight(self._smooth(power))
-        total = np.count_nonzero(weight)
-        # The segment begins `margin` after its mix segment: that lag is the centre.
+        total = int(np.count_nonzero(weight))
+        # Each segment begins `margin` after its mix segment, so lag 0 is found at that index.
         lags = scipy.fft.irfft(cross * weight, n=self._size) * (self._size / 2 / max(total, 1))
         return np.asarray(lags[self._fade : self._fade + 2 * self._reach + 1])
 
@@ -448,7 +448,7 @@ class Aligner:
         half = np.maximum((0.06 * index).astype(int), round(15 * self._size / self._rate_hz))
         running = np.concatenate([[0.0], np.cumsum(power)])
         low, high = np.maximum(index - half, 0), np.minimum(index + half + 1, len(power))
-        return (running[high] - running[low]) / (high - low)
+        return np.asarray((running[high] - running[low]) / (high - low), dtype=np.float64)
 
     def locate(self, stem: Audio) -> Placement:
         """Decide on the offset and polarity of a stem, shape (1 or 2, n)."""
@@ -556,7 +556,9 @@ def _mix_warnings(info: AudioInfo, audio: Audio) -> list[str]:
     name = info.path.name
     peak_db = _peak_db(audio)
     if peak_db < SILENT_PEAK_DB:
-        raise AudioContentError(f"{info.path}: the mix is silent in the analysed part; choose another --start and --end")
+        raise AudioContentError(
+            f"{info.path}: the mix is silent in the analysed part; choose another --start and --end"
+        )
     warnings = []
     clipped = count_clipped(audio[: info.channels])
     if clipped:
@@ -651,14 +653,14 @@ class _Examiner:
             self.warnings.append(f"{file_name}: {info.sample_rate_hz} Hz, resampled to the mix's {rate_hz} Hz")
         # What alignment may move into the analysed part counts as heard.
         margin = round(Aligner.SEARCH_S * rate_hz)
-        wide = _read_at_rate(
-            info, rate_hz=rate_hz, start_frame=self._start - margin, frames=self._frames + 2 * margin
-        )
+        wide = _read_at_rate(info, rate_hz=rate_hz, start_frame=self._start - margin, frames=self._frames + 2 * margin)
         peak_db = _peak_db(wide)
         silent = peak_db < SILENT_PEAK_DB
         placement = Placement(0, 1, 0.0, False)
         if silent:
-            self.warnings.append(f"{file_name}: silent in the analysed part; it is kept, but nothing can be found for it")
+            self.warnings.append(
+                f"{file_name}: silent in the analysed part; it is kept, but nothing can be found for it"
+            )
         else:
             if peak_db < LOW_PEAK_DB:
                 self.warnings.append(f"{file_name}: very low level (peak {peak_db:.1f} dBFS); check its export")

@@ -102,7 +102,9 @@ def draw_graph(graph: MixGraph) -> Drawing:
         widths[columns[channel.id]] = max(widths[columns[channel.id]], _block_width(boxes))
     lefts = [1.0 + sum(widths[:c]) + COLUMN_GAP * c for c in range(len(widths))]
     blocks = {
-        channel.id: _block(graph, channel, x=lefts[columns[channel.id]], row=rows[channel.id], width=widths[columns[channel.id]])
+        channel.id: _block(
+            graph, channel, x=lefts[columns[channel.id]], row=rows[channel.id], width=widths[columns[channel.id]]
+        )
         for channel in graph.channels()
     }
     wires = []
@@ -138,7 +140,8 @@ def _rows(graph: MixGraph) -> dict[str, float]:
     def place(channel: Stem | Bus | Master) -> None:
         nonlocal free
         # Groups first: the wires of lone tracks then pass below all of them.
-        children = [] if isinstance(channel, Stem) else sorted(graph.children(channel.id), key=lambda c: c.type != "bus")
+        children: list[Stem | Bus] = [] if isinstance(channel, Stem) else graph.children(channel.id)
+        children = sorted(children, key=lambda child: isinstance(child, Stem))
         for child in children:
             place(child)
         if children:
@@ -196,8 +199,7 @@ def _wire(source: Block, target: Block) -> str:
     bend = x1 - COLUMN_GAP
     half = 0.5 * COLUMN_GAP
     return (
-        f"M{x0:.1f} {y0:.1f}H{bend:.1f}"
-        f"C{bend + half:.1f} {y0:.1f} {x1 - half:.1f} {y1:.1f} {x1 - 5.0:.1f} {y1:.1f}h5"
+        f"M{x0:.1f} {y0:.1f}H{bend:.1f}C{bend + half:.1f} {y0:.1f} {x1 - half:.1f} {y1:.1f} {x1 - 5.0:.1f} {y1:.1f}h5"
     )
 
 

@@ -1,16 +1,18 @@
-"""Writes report.html, the one self-contained page about a match; sounds, pictures, words and geometry come from beside."""
+"""Writes report.html, the one self-contained page about a match; what it shows is made by its neighbours."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 import jinja2
+import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
@@ -35,6 +37,7 @@ _LOSS_ROWS = (
 _TICKS_HZ = (50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0)
 _TIME_STEPS_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 _MOST_TIME_TICKS = 6
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:dB|k?Hz|m?s|%))|(?<=\(Q) ")
 
 
 @dataclass(frozen=True)
@@ -130,28 +133,32 @@ def write_report(
     sounds = compress(target, match, sample_rate_hz=graph.sample_rate_hz)
     plots, legends, time_ticks, frequency_ticks, duration_s = _pictures(graph, target, match)
     script, style = (resources.files(__package__).joinpath(name).read_text("utf-8") for name in ("page.js", "page.css"))
-    html = _environment().get_template("page.html").render(
-        graph=graph,
-        notes=[*map(_printable, warnings), *graph.provenance.notes],
-        facts=_facts(graph, duration_s),
-        headline=_headline(graph, sounds),
-        losses=_losses(graph),
-        pruned=_pruned(graph),
-        drawing=draw_graph(graph),
-        cards=_cards(graph),
-        players=_players(sounds),
-        sounds=sounds,
-        difference=_difference_text(sounds),
-        plots=plots,
-        legends=legends,
-        time_ticks=time_ticks,
-        frequency_ticks=frequency_ticks,
-        duration_s=duration_s,
-        clock=_clock(duration_s),
-        anchors={channel.id: f"channel-{index}" for index, channel in enumerate(graph.channels())},
-        style=Markup(style),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii"),
+    html = (
+        _environment()
+        .get_template("page.html")
+        .render(
+            graph=graph,
+            notes=[*map(_printable, warnings), *graph.provenance.notes],
+            facts=_facts(graph, duration_s),
+            headline=_headline(graph, sounds),
+            losses=_losses(graph),
+            pruned=_pruned(graph),
+            drawing=draw_graph(graph),
+            cards=_cards(graph),
+            players=_players(sounds),
+            sounds=sounds,
+            difference=_difference_text(sounds),
+            plots=plots,
+            legends=legends,
+            time_ticks=time_ticks,
+            frequency_ticks=frequency_ticks,
+            duration_s=duration_s,
+            clock=_clock(duration_s),
+            anchors={channel.id: f"channel-{index}" for index, channel in enumerate(graph.channels())},
+            style=Markup(style),
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii"),
+        )
     )
     write_text_whole(path, html)
 
@@ -252,7 +259,7 @@ def _pruned(graph: MixGraph) -> list[_Pruned]:
 
 
 def _cards(graph: MixGraph) -> dict[str, list[_Card]]:
-    """Cards by the heading they stand under: every group with its tracks, lone tracks, the master."""
+    """Cards of the channels, by the heading they stand under."""
     files = {stem.id: stem.file for stem in graph.stems}
     kinds: Mapping[str, list[_Card]] = {"track": [], "group": [], "master": []}
     for summary in summarise(graph):
@@ -271,11 +278,11 @@ def _cards(graph: MixGraph) -> dict[str, list[_Card]]:
 
 
 def _without_title(processor: Processor) -> str:
-    """The words of a processor where its label stands beside them already."""
+    """The words of a processor where its label stands beside them already; units stay on the line of their number."""
     text = describe_processor(processor)
     title, colon, rest = text.partition(": ")
     text = rest if colon and title in ("EQ", SPECS[processor.type].label, short_label(processor.type)) else text
-    return text[:1].upper() + text[1:]
+    return _BEFORE_UNIT.sub("\N{NO-BREAK SPACE}", text[:1].upper() + text[1:])
 
 
 # --------------------------------------------------------------------------- sounds and pictures
@@ -347,10 +354,11 @@ def _legends(low: float, high: float) -> list[_Legend]:
     ]
 
 
-def _frequency_ticks(edges_hz: npt.NDArray) -> list[_Tick]:
+def _frequency_ticks(edges_hz: npt.NDArray[np.float64]) -> list[_Tick]:
     low, high = float(edges_hz[0]), float(edges_hz[-1])
+    octaves = math.log(high / low)
     return [
-        _Tick(100.0 * math.log(f / low) / math.log(high / low), frequency_text(f).replace(" kHz", "k").replace(" Hz", ""))
+        _Tick(100.0 * math.log(f / low) / octaves, frequency_text(f).replace(" kHz", "k").replace(" Hz", ""))
         for f in _TICKS_HZ
         if low < f < high
     ]

@@ -128,11 +128,11 @@ def _band_weights(edges_hz: npt.NDArray[np.float64], *, size: int, sample_rate_h
     width = sample_rate_hz / size
     lower = (np.arange(size // 2 + 1) - 0.5) * width
     overlap = np.minimum(edges_hz[1:, None], lower + width) - np.maximum(edges_hz[:-1, None], lower)
-    return (np.maximum(overlap, 0.0) / width).astype(np.float32)
+    return np.asarray(np.maximum(overlap, 0.0) / width, dtype=np.float32)
 
 
 def _decibels(power: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    return 10.0 * np.log10(np.maximum(power, 10.0 ** (FLOOR_DB / 10.0)))
+    return np.asarray(10.0 * np.log10(np.maximum(power, 10.0 ** (FLOOR_DB / 10.0))))
 
 
 def level_range_db(*spectrograms: Spectrogram) -> tuple[float, float]:
@@ -144,7 +144,8 @@ def level_range_db(*spectrograms: Spectrogram) -> tuple[float, float]:
 
 def error_db(target_db: Levels, match_db: Levels, *, floor_db: float) -> Levels:
     """Match minus target in dB; what both hold below `floor_db` counts as equal."""
-    return np.maximum(match_db, np.float32(floor_db)) - np.maximum(target_db, np.float32(floor_db))
+    floor = np.float32(floor_db)
+    return np.asarray(np.maximum(match_db, floor) - np.maximum(target_db, floor))
 
 
 def png(values: Levels, *, low: float, high: float, colour_map: str) -> bytes:

@@ -143,9 +143,7 @@ class _Codec:
             return cls("MP3", "MPEG_LAYER_III", "audio/mpeg", f"MP3, {rate} kbit/s", level, "CONSTANT")
         return cls("OGG", "VORBIS", "audio/ogg", "Ogg Vorbis", 0.6, None)
 
-    def encode(
-        self, take: Callable[[slice], Block], *, frames: int, sample_rate_hz: int, scale: float
-    ) -> bytes:
+    def encode(self, take: Callable[[slice], Block], *, frames: int, sample_rate_hz: int, scale: float) -> bytes:
         rate = _playable_rate_hz(sample_rate_hz)
         stream = io.BytesIO()
         with soundfile.SoundFile(
@@ -158,7 +156,9 @@ class _Codec:
             compression_level=self.compression_level,
             bitrate_mode=self.bit_rate_mode,
         ) as file:
-            resampler = soxr.ResampleStream(sample_rate_hz, rate, 2, dtype="float32") if rate != sample_rate_hz else None
+            resampler = None
+            if rate != sample_rate_hz:
+                resampler = soxr.ResampleStream(sample_rate_hz, rate, 2, dtype="float32")
             for part in _blocks(frames):
                 block = np.ascontiguousarray(take(part).T, dtype=np.float32) * np.float32(scale)
                 if resampler is not None:

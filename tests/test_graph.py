@@ -1,0 +1,180 @@
+"""graph.json: round trips, topology rules, and errors that name the field."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mixbridge.bridge.console import build_console, load_console
+from mixbridge.bridge.errors import GraphError, ParameterError
+from mixbridge.bridge.graph import MixGraph, Stem
+from mixbridge.bridge.processors.specs import CHAIN_ORDER, SPECS, spec_of
+
+from .dsp import random_parameters
+
+NAMES = ["#kick", 'a"b\'c', "音", "two words", ";x", "`"]
+
+
+def console(names: list[str] | None = None, groups: dict[str, list[str]] | None = None) -> MixGraph:
+    chosen = names or ["kick", "bass"]
+    stems = [Stem(id=n, name=n, file=f"{n}.wav") for n in chosen]
+    return build_console(
+        name="song", sample_rate_hz=44100, start_frame=0, frames=44100, stems=stems,
+        groups={"all": chosen} if groups is None else groups, preset=load_console(),
+    )  # fmt: skip
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> MixGraph:
+    """Pruned consoles with random names, groups and settings."""
+    names = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True))
+    grouped = names[: draw(st.integers(0, len(names)))]
+    full = console(names, {"group": grouped} if grouped else {})
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    keep = draw(st.integers(0, 6))
+    chosen = {p.id for p in random.permutation(np.array(full.processors, dtype=object))[keep:]}
+    sparse = full.without(chosen)
+    data = json.loads(sparse.to_json())
+    for node in data["nodes"]:
+        if node["type"] in SPECS:
+            node["parameters"] = random_parameters(spec_of(node["type"]), random)
+            node["mix"] = float(random.random())
+    return MixGraph.from_json(json.dumps(data))
+
+
+@given(graph=graphs())
+@settings(max_examples=40, deadline=None)
+def test_load_save_load_is_stable(graph: MixGraph, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("graph") / "graph.json"
+    graph.save(path)
+    again = MixGraph.load(path)
+    assert again == graph
+    assert again.to_json() == path.read_text(encoding="utf-8")
+
+
+def test_console_has_the_published_chain_on_every_channel() -> None:
+    graph = console(["a", "b", "c"], {"g": ["a", "b"]})
+    for channel in graph.channels():
+        assert tuple(p.type for p in graph.chain(channel.id)) == CHAIN_ORDER
+    assert [c.id for c in graph.children("master")] == ["c", "group:g"]
+    assert graph.parent("a").id == "group:g"  # type: ignore[union-attr]
+
+
+def test_a_stem_named_like_a_group_node_gets_no_clash() -> None:
+    graph = console(["group:g", "b"], {"g": ["group:g"]})
+    assert len({n.id for n in graph.nodes}) == len(graph.nodes)
+
+
+def test_unknown_console_is_refused() -> None:
+    with pytest.raises(ParameterError, match="full"):
+        load_console("../../etc/passwd")
+
+
+@given(graph=graphs(), data=st.data())
+@settings(max_examples=30, deadline=None)
+def test_without_keeps_the_order_of_what_is_left(graph: MixGraph, data: st.DataObject) -> None:
+    ids = [p.id for p in graph.processors]
+    gone = set(data.draw(st.lists(st.sampled_from(ids), unique=True))) if ids else set()
+    smaller = graph.without(gone)
+    for channel in graph.channels():
+        kept = [p.id for p in graph.chain(channel.id) if p.id not in gone]
+        assert [p.id for p in smaller.chain(channel.id)] == kept
+        before, after = graph.parent(channel.id), smaller.parent(channel.id)
+        assert (before and before.id) == (after and after.id)
+
+
+def change(path: str, value: object) -> str:
+    """The JSON of a small console with one field replaced (or removed when value is ...)."""
+    data = json.loads(console().to_json())
+    *parents, last = [int(p) if p.isdigit() else p for p in path.split(".")]
+    target = data
+    for parent in parents:
+        target = target[parent]
+    if value is ...:
+        del target[last]
+    else:
+        target[last] = value
+    return json.dumps(data)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("format", "else", "format"),
+        ("schema_version", 99, "schema_version"),
+        ("sample_rate_hz", "fast", "sample_rate_hz"),
+        ("sample_rate_hz", 7, "sample_rate_hz"),
+        ("frames", -1, "frames"),
+        ("nodes", {}, "nodes"),
+        ("nodes.0.type", "flanger", "nodes.0.type"),
+        ("nodes.0.polarity", 0, "nodes.0.polarity"),
+        ("nodes.0.surprise", 1, "nodes.0.surprise"),
+        ("nodes.1.parameters.bell1_q", 1000.0, "nodes.1.*bell1_q"),
+        ("nodes.1.parameters.bell1_q", "wide", "nodes.1.parameters.bell1_q"),
+        ("nodes.1.parameters.bell1_q", ..., "nodes.1.*bell1_q"),
+        ("nodes.1.parameters.bell9_q", 1.0, "nodes.1.*bell9_q"),
+        ("nodes.1.mix", 1.5, "nodes.1.mix"),
+        ("nodes.2.id", "kick/eq", "used twice"),
+        ("edges.0.target", "nowhere", "edges.0.target"),
+        ("edges.0", "kick", "edges.0"),
+        ("edges", [], "input"),
+        ("provenance.loss.pruned", "low", "provenance.loss.pruned"),
+        ("name", ..., "name"),
+    ],
+)
+def test_wrong_files_get_an_error_that_names_the_field(
+    field: str, value: object, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "graph.json"
+    path.write_text(change(field, value), encoding="utf-8")
+    with pytest.raises(GraphError, match=message) as caught:
+        MixGraph.load(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", "NaN", '{"format": NaN}', "[" * 100000])
+def test_what_is_not_a_graph_is_refused(text: str) -> None:
+    with pytest.raises(GraphError):
+        MixGraph.from_json(text)
+
+
+def test_missing_and_binary_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(GraphError, match="cannot read"):
+        MixGraph.load(tmp_path / "none.json")
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(GraphError, match="UTF-8"):
+        MixGraph.load(tmp_path / "binary.json")
+
+
+def rewired(edges: list[tuple[str, str]]) -> str:
+    data = json.loads(console().without({p.id for p in console().processors}).to_json())
+    data["edges"] = [{"source": s, "target": t} for s, t in edges]
+    return json.dumps(data)
+
+
+@pytest.mark.parametrize(
+    ("edges", "message"),
+    [
+        ([("kick", "group:all"), ("bass", "group:all"), ("group:all", "kick")], "loop|cannot have an input"),
+        ([("kick", "group:all"), ("bass", "group:all"), ("group:all", "master"), ("kick", "master")], "outputs"),
+        ([("kick", "group:all"), ("group:all", "master")], "bass"),
+        ([("kick", "master"), ("kick", "master"), ("bass", "master")], "twice"),
+        ([("kick", "group:all"), ("bass", "master"), ("master", "group:all")], "."),
+    ],
+)
+def test_broken_wiring_is_refused(edges: list[tuple[str, str]], message: str) -> None:
+    with pytest.raises(GraphError, match=message):
+        MixGraph.from_json(rewired(edges))
+
+
+@given(text=st.text(max_size=200))
+@settings(max_examples=60, deadline=None)
+def test_any_text_is_read_or_refused(text: str) -> None:
+    with pytest.raises(GraphError):
+        MixGraph.from_json(text)
