@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -17,8 +18,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from . import __version__
-from .bridge.errors import EXIT_FAILURE, EXIT_INTERRUPTED, MixbridgeError
+# Threads that spin while they wait bring a shared machine to its knees; read when torch loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from . import __version__  # noqa: E402
+from .bridge.errors import EXIT_FAILURE, EXIT_INTERRUPTED, MixbridgeError  # noqa: E402
 
 app = typer.Typer(
     add_completion=True,

@@ -274,7 +274,8 @@ class MixGraph(_Model):
     def children(self, bus_id: str) -> list[Stem | Bus]:
         """Channels that flow into a bus or the master, in file order."""
         found: list[Stem | Bus] = []
-        for channel in [*self.stems, *self.buses]:
+        channels: list[Stem | Bus] = [*self.stems, *self.buses]
+        for channel in channels:
             parent = self.parent(channel.id)
             if parent is not None and parent.id == bus_id:
                 found.append(channel)

@@ -35,6 +35,14 @@ def fast_fft_length(n: int) -> int:
     return 32 * int(scipy.fft.next_fast_len(-(-n // 32), real=True))
 
 
+def _steady(n: int) -> int:
+    """Round a length up, so that settings that drift do not change the size of every tensor.
+
+    Sizes that are new at every step fragment the heap: memory grew by 20 MB a step.
+    """
+    return -(-n // 8192) * 8192
+
+
 @dataclass(frozen=True)
 class TwinSettings:
     """Rates and accuracy of a set of twins.
@@ -321,7 +329,7 @@ class DelayTwin(_WetPathTwin):
         taps, start = self.cut_taps(time_ms, low, high, name="tap1_")
         gains = torch.stack(eq.pan_gains(pan, xp=torch), dim=1) * self.gain(level_db, name="tap1_level_db")[:, None]
         index = start[..., None] + torch.arange(taps.shape[-1], device=taps.device)
-        size = int(start.max()) + taps.shape[-1]
+        size = _steady(int(start.max())) + taps.shape[-1]
         # (nodes, channel, tap, sample): every tap lands at its own place of the impulse response.
         weighted = (gains.to(taps.dtype)[..., None] * taps[:, None]).flatten(2)
         response = weighted.new_zeros(len(x), 2, size)
@@ -354,7 +362,7 @@ class ReverbTwin(_WetPathTwin):
         response = self.impulse_response(p)
         taps, start = self.cut_taps(p["pre_delay_ms"], p["low_cut_hz"], p["high_cut_hz"], name="")
         taps = taps * self.gain(p["level_db"], name="level_db").to(taps.dtype)[:, None]
-        path = taps.new_zeros(len(x), int(start.max()) + taps.shape[-1])
+        path = taps.new_zeros(len(x), _steady(int(start.max())) + taps.shape[-1])
         path = path.scatter_add(1, start[:, None] + torch.arange(taps.shape[-1], device=taps.device), taps)
         n = x.shape[-1]
         length = fast_fft_length(n + path.shape[-1] + response.shape[-1])
@@ -367,7 +375,7 @@ class ReverbTwin(_WetPathTwin):
         noise, rate = self.noise, self.settings.sample_rate_hz
         decays = torch.stack([p["decay_s"] * p["low_decay_ratio"], p["decay_s"], p["decay_s"] * p["high_decay_ratio"]])
         lengths = self._lengths(p)
-        n = min(int(lengths.max()), noise.shape[-1])
+        n = min(_steady(int(lengths.max())), noise.shape[-1])
         time = torch.arange(n, device=noise.device, dtype=noise.dtype)
         envelopes = torch.exp(-(eq.LOG_60_DB / rate) / decays.to(noise.dtype)[..., None] * time)
         envelopes = envelopes * (time < lengths[:, None])

@@ -21,7 +21,7 @@ from .words import describe_processor, short_label
 BOX_WIDTH, BOX_HEIGHT, BOX_GAP = 56.0, 22.0, 8.0
 BLOCK_HEIGHT, BLOCK_PADDING, ROW_GAP, COLUMN_GAP = 56.0, 10.0, 12.0, 72.0
 _MIN_BOXES = 3
-_NAME_CELL = 7.0  # width of a Latin letter at the size the page sets names in; wide letters count twice
+_NAME_CELL = 7.6  # width of a Latin letter at the size the page sets names in; wide letters count twice
 
 CURVE_WIDTH, CURVE_HEIGHT = 240.0, 72.0
 SQUARE_SIZE = 72.0

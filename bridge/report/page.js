@@ -8,7 +8,7 @@
   const canvases = [...document.querySelectorAll("[data-canvas]")];
   const playheads = [...document.querySelectorAll("[data-playhead]")];
   const duration = Number(deck.dataset.duration);
-  const STEP_S = 5, DRIFT_S = 0.03;
+  const STEP_S = 5, DRIFT_S = 0.1, IN_STEP_S = 0.004, CATCH_UP = 0.08;
   let active = 0, playing = false;
 
   const clock = (s) => `${Math.floor(s / 60)}:${String(Math.floor(s % 60)).padStart(2, "0")}`;
@@ -25,9 +25,20 @@
       line.style.left = `${duration > 0 ? 100 * now / duration : 0}%`;
     }
   }
+  // Players that start together are still some milliseconds apart; those that are not heard catch up by their speed.
+  function keepInStep() {
+    const now = tracks[active].currentTime;
+    tracks.forEach((track, index) => {
+      const behind = index === active ? 0 : now - track.currentTime;
+      const rate = Math.abs(behind) < IN_STEP_S ? 1 : 1 + Math.max(-CATCH_UP, Math.min(CATCH_UP, 2 * behind));
+      if (track.playbackRate !== rate) track.playbackRate = rate;
+    });
+  }
   function tick() {
     show();
-    if (playing) requestAnimationFrame(tick);
+    if (!playing) return;
+    keepInStep();
+    requestAnimationFrame(tick);
   }
   function setPlaying(value) {
     playing = value;
@@ -63,6 +74,7 @@
     const now = position();
     if (Math.abs(tracks[index].currentTime - now) > DRIFT_S) tracks[index].currentTime = now;
     active = index;
+    tracks[index].playbackRate = 1;
     tracks.forEach((track, other) => { track.muted = other !== index; });
     choices.forEach((choice, other) => choice.setAttribute("aria-pressed", String(other === index)));
     show();

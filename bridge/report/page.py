@@ -138,7 +138,7 @@ def write_report(
         .get_template("page.html")
         .render(
             graph=graph,
-            notes=[*map(_printable, warnings), *graph.provenance.notes],
+            notes=list(dict.fromkeys([*map(_printable, warnings), *graph.provenance.notes])),
             facts=_facts(graph, duration_s),
             headline=_headline(graph, sounds),
             losses=_losses(graph),

@@ -17,6 +17,7 @@ from ..graph import MixGraph
 from ..metrics import LOSS_RATE_HZ, WARM_UP_S, MatchLoss, MelFeatures, match_terms
 from ..render import buses_inner_first
 from .engine import Plan
+from .memory import release_unused
 from .parameters import ConsoleParameters, plan_of
 from .working_set import WorkingSet
 
@@ -76,6 +77,7 @@ class Evaluator:
     def refresh(self, graph: MixGraph) -> float:
         """Render a graph, fill the cache and return the loss."""
         self.graph = graph
+        release_unused()
         plan = plan_of(graph)
         values = self.parameters.for_plan(plan, self.parameters.values())
         for window in self.windows:

@@ -14,6 +14,7 @@ from ..graph import MixGraph
 from ..metrics import LOSS_RATE_HZ, MatchLoss
 from ..processors.specs import GAIN_PAN, MIX
 from .engine import Observer
+from .memory import RELEASE_EVERY, release_unused
 from .parameters import ConsoleParameters, plan_of
 from .working_set import WorkingSet
 
@@ -98,6 +99,8 @@ class Fitter:
                 optimiser.step()
             schedule.step()
             self.parameters.clip()
+            if step % RELEASE_EVERY == RELEASE_EVERY - 1:
+                release_unused()
             if progress is not None:
                 progress(step + 1)
 
