@@ -21,8 +21,8 @@ from rich.text import Text
 # Threads that spin while they wait bring a shared machine to its knees; read when torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from . import __version__  # noqa: E402
-from .bridge.errors import EXIT_FAILURE, EXIT_INTERRUPTED, MixbridgeError  # noqa: E402
+from . import __version__
+from .bridge.errors import EXIT_FAILURE, EXIT_INTERRUPTED, MixbridgeError
 
 app = typer.Typer(
     add_completion=True,
@@ -75,9 +75,7 @@ def analyze(
     stems: Annotated[Path, typer.Argument(help="Folder with the dry stems (WAV, FLAC, AIFF, OGG, MP3).")],
     mix: Annotated[Path, typer.Argument(help="The finished mix of these stems.")],
     export: Annotated[list[ExportFormat] | None, typer.Option(help="Write a session for this DAW.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder to write to.", show_default="<mix name>.mixbridge")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to.", show_default="<mix name>.mixbridge")] = None,
     quality: Annotated[Quality, typer.Option(help="How long to search.")] = Quality.standard,
     tolerance: Annotated[
         float, typer.Option(help="Match loss that may be given up for a sparser graph.", min=0.0, max=10.0)

@@ -152,9 +152,7 @@ def analyze(
     graph = _search(song, work, settings=chosen, progress=report)
     files, graph = _write_results(song, graph, out, stems_dir=stems_dir, settings=chosen, report=report)
     shutil.rmtree(work)
-    return Analysis(
-        graph, out, files, song.warnings, time.monotonic() - began_s, time.process_time() - began_cpu_s
-    )
+    return Analysis(graph, out, files, song.warnings, time.monotonic() - began_s, time.process_time() - began_cpu_s)
 
 
 def check_output(folder: Path, *, resume: bool, overwrite: bool) -> None:

@@ -35,6 +35,9 @@ AUDIO_SUFFIXES = frozenset(
 #: Audio formats that libsndfile does not read: passing over them in silence would lose a stem.
 UNSUPPORTED_SUFFIXES = frozenset((".m4a", ".mp4", ".aac", ".alac", ".wma", ".wv", ".ape", ".mka", ".webm"))
 
+#: Formats in which libsndfile seeks to the exact sample.
+EXACT_SEEK_FORMATS = frozenset(("WAV", "WAVEX", "W64", "RF64", "AIFF", "FLAC"))
+
 MAX_CHANNELS = 2
 
 #: A file whose peak stays below this (dBFS) is silent; dither of a 16-bit file is below it.
@@ -93,11 +96,26 @@ def probe(path: Path) -> AudioInfo:
     except (soundfile.SoundFileError, OSError) as error:
         raise _unreadable(path, error) from None
     info = AudioInfo(path, int(header.samplerate), int(header.channels), int(header.frames))
+    if header.format in ("WAV", "WAVEX", "AIFF") and _is_cut_short(path):
+        raise AudioFileError(f"{path}: damaged, the file is shorter than its header says; copy or export it again")
     if info.frames <= 0:
         raise AudioFileError(f"{path}: holds no audio (length zero); export it again")
     if info.channels > MAX_CHANNELS:
         raise AudioContentError(f"{path}: has {info.channels} channels; export it as mono or stereo")
     return info
+
+
+def _is_cut_short(path: Path) -> bool:
+    """Whether a RIFF or FORM chunk claims more bytes than there are: libsndfile reads on without a word."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+        length = path.stat().st_size
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    claimed = int.from_bytes(head[4:], "little" if head[:4] == b"RIFF" else "big") + len(head)
+    # Programs that write to a pipe leave the largest size; a few missing bytes are padding.
+    return head[:4] in (b"RIFF", b"FORM") and claimed < 0xFFFFFF00 and claimed > length + 1024
 
 
 def _unreadable(path: Path, error: Exception) -> AudioFileError:
@@ -137,12 +155,7 @@ def read_audio(path: Path, *, start_frame: int = 0, frames: int | None = None) -
         raise ParameterError(
             f"{path}: frames {start_frame} to {start_frame + count} were asked for, the file has {info.frames}"
         )
-    try:
-        with soundfile.SoundFile(str(path)) as file:
-            file.seek(start_frame)
-            data = file.read(count, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise _unreadable(path, error) from None
+    data = _decode(path, start_frame=start_frame, frames=count)
     if len(data) != count:
         end_s = (start_frame + len(data)) / info.sample_rate_hz
         raise AudioFileError(f"{path}: damaged, the audio breaks off at {end_s:.2f} s; copy or export it again")
@@ -153,6 +166,21 @@ def read_audio(path: Path, *, start_frame: int = 0, frames: int | None = None) -
             f"{path}: {int(bad.sum())} samples are NaN or infinite (the first at {at_s:.3f} s); export it again"
         )
     return np.ascontiguousarray(data.T)
+
+
+def _decode(path: Path, *, start_frame: int, frames: int) -> Audio:
+    """Decode a part of a file, shape (frames, channels); shorter where the file breaks off."""
+    try:
+        with soundfile.SoundFile(str(path)) as file:
+            # After a seek, libsndfile gives zeros or displaced samples of MP3 and OGG files, and
+            # every read of soundfile ends in a seek. So these are decoded in one go from the start.
+            lead = 0 if file.format in EXACT_SEEK_FORMATS else start_frame
+            if lead != start_frame:
+                file.seek(start_frame)
+            data: Audio = file.read(lead + frames, dtype="float32", always_2d=True)[lead:]
+    except (soundfile.SoundFileError, OSError) as error:
+        raise _unreadable(path, error) from None
+    return data
 
 
 def write_wav(path: Path, audio: npt.ArrayLike, *, sample_rate_hz: int) -> None:

@@ -93,4 +93,3 @@ def _free_id(wanted: str, taken: set[str]) -> str:
     while wanted in taken:
         wanted += "_"
     return wanted
-

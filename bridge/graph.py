@@ -293,7 +293,7 @@ class MixGraph(_Model):
 
         def resolve(node_id: str | None) -> str | None:
             while node_id in processor_ids:
-                node_id = targets.get(node_id)  # type: ignore[arg-type]
+                node_id = targets.get(node_id)
             return node_id
 
         edges = []

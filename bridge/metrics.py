@@ -93,6 +93,8 @@ class MatchLoss(nn.Module):
         Rate of the signals; `LOSS_RATE_HZ` wherever a figure is reported.
     """
 
+    weighting: Tensor
+
     def __init__(self, sample_rate_hz: float = LOSS_RATE_HZ) -> None:
         super().__init__()
         self.register_buffer("weighting", torch.as_tensor(a_weighting_taps(sample_rate_hz), dtype=torch.float32))
@@ -128,7 +130,8 @@ class MatchLoss(nn.Module):
         stacked = torch.stack([left, right, left + right, left - right])
         power = stacked.real.square() + stacked.imag.square()
         magnitude = power.clamp_min(POWER_FLOOR).sqrt()
-        return torch.matmul(getattr(self, f"mel_{size}"), magnitude.transpose(1, 2))
+        mel: Tensor = torch.matmul(getattr(self, f"mel_{size}"), magnitude.transpose(1, 2))
+        return mel
 
 
 def _frames(audio: Tensor, size: int) -> Iterator[Tensor]:

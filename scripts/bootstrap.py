@@ -50,7 +50,7 @@ def fingerprint(extras: str, torch_index: str) -> str:
     digest = hashlib.sha256()
     for path in (CONSTRAINTS, PYPROJECT, Path(__file__)):
         digest.update(path.read_bytes())
-    parts = (extras, torch_index, sys.version, sys.executable, str(ROOT), str(has_nvidia_gpu()))
+    parts = (extras, torch_index, sys.version, str(ROOT), str(has_nvidia_gpu()))
     digest.update("\n".join(parts).encode())
     return digest.hexdigest()
 
@@ -101,7 +101,9 @@ def install_torch(venv: Path, torch_index: str) -> None:
         say("no NVIDIA GPU found: installing the CPU build of %s" % torch)
         if pip(venv, "--no-deps", torch + "+cpu", quiet=True):
             return
-        say("the package index has no CPU build: installing the general one, which is large (see TORCH_INDEX in README)")
+        say(
+            "the package index has no CPU build: installing the general one, which is large (see TORCH_INDEX in README)"
+        )
     else:
         say("installing %s" % torch)
     if not pip(venv, "-c", str(CONSTRAINTS), torch):

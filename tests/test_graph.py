@@ -17,7 +17,7 @@ from mixbridge.bridge.processors.specs import CHAIN_ORDER, SPECS, spec_of
 
 from .dsp import random_parameters
 
-NAMES = ["#kick", 'a"b\'c', "音", "two words", ";x", "`"]
+NAMES = ["#kick", "a\"b'c", "音", "two words", ";x", "`"]
 
 
 def console(names: list[str] | None = None, groups: dict[str, list[str]] | None = None) -> MixGraph:
@@ -127,9 +127,7 @@ def change(path: str, value: object) -> str:
         ("name", ..., "name"),
     ],
 )
-def test_wrong_files_get_an_error_that_names_the_field(
-    field: str, value: object, message: str, tmp_path: Path
-) -> None:
+def test_wrong_files_get_an_error_that_names_the_field(field: str, value: object, message: str, tmp_path: Path) -> None:
     path = tmp_path / "graph.json"
     path.write_text(change(field, value), encoding="utf-8")
     with pytest.raises(GraphError, match=message) as caught:

@@ -115,13 +115,13 @@ def test_stems_without_a_shared_prefix_go_to_the_master() -> None:
 
 
 def test_ids_are_unique_and_names_untouched() -> None:
-    files = ("#kick.wav", 'a"b\'c.wav', "音.wav", "master.wav", "drums.wav", "drums_a.wav", "drums_b.wav", "音.flac")
+    files = ("#kick.wav", "a\"b'c.wav", "音.wav", "master.wav", "drums.wav", "drums_a.wav", "drums_b.wav", "音.flac")
     named = name_stems(files)
     ids = [n.id for n in named]
-    assert [n.name for n in named] == ["#kick", 'a"b\'c', "音", "master", "drums", "drums_a", "drums_b", "音"]
+    assert [n.name for n in named] == ["#kick", "a\"b'c", "音", "master", "drums", "drums_a", "drums_b", "音"]
     assert len(set(ids)) == len(ids)
     assert not {"master", "drums"} & set(ids)
-    assert ids[:3] == ["#kick", 'a"b\'c', "音"]
+    assert ids[:3] == ["#kick", "a\"b'c", "音"]
 
 
 def test_ids_hold_no_slash() -> None:

@@ -57,9 +57,7 @@ def test_processors_are_causal_and_finite(kind: str) -> None:
     later[:, 10000:] = 0.0
     for _ in range(4):
         parameters = random_parameters(spec_of(kind), random)
-        whole, cut = (
-            apply_processor(kind, a, parameters=parameters, sample_rate_hz=44100) for a in (audio, later)
-        )
+        whole, cut = (apply_processor(kind, a, parameters=parameters, sample_rate_hz=44100) for a in (audio, later))
         assert np.isfinite(whole).all()
         # Convolution by FFT spreads rounding errors over the block.
         np.testing.assert_allclose(whole[:, :10000], cut[:, :10000], atol=1e-9)
@@ -155,8 +153,13 @@ def test_compressor_equals_pedalboard_where_their_laws_agree() -> None:
     # Pedalboard's compressor is hard-kneed and per channel; its "10 ms" is our 10 / (2 pi) ms.
     audio = np.repeat(programme(seconds=2.0)[:1], 2, axis=0)
     mine = run(
-        "compressor", audio, threshold_db=-24.0, ratio=4.0, knee_db=0.0,
-        attack_ms=12.0 / (2 * math.pi), release_ms=150.0 / (2 * math.pi),
+        "compressor",
+        audio,
+        threshold_db=-24.0,
+        ratio=4.0,
+        knee_db=0.0,
+        attack_ms=12.0 / (2 * math.pi),
+        release_ms=150.0 / (2 * math.pi),
     )
     theirs = pedalboard.Compressor(threshold_db=-24.0, ratio=4.0, attack_ms=12.0, release_ms=150.0)(
         audio.astype(np.float32), 44100

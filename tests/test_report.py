@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
+
 from mixbridge.bridge.errors import AudioContentError
 from mixbridge.bridge.graph import Bus, Edge, Loss, Master, MixGraph, Node, Processor, Provenance, Stem
 from mixbridge.bridge.processors.reference import apply_processor
 from mixbridge.bridge.processors.specs import CHAIN_ORDER, SPECS, Parameter, ProcessorSpec, spec_of
 from mixbridge.bridge.report import drawing, pictures, sound, words
 from mixbridge.bridge.report.page import DASH, write_report
-from PIL import Image
 
 RATE_HZ = 44100
 HOSTILE = "<script>alert(1)</script>"

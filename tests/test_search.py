@@ -39,7 +39,7 @@ def song() -> WorkingSet:
     stems = []
     for number in range(len(NAMES)):
         audio = programme(seconds=4.0, rate_hz=LOSS_RATE_HZ, seed=number)
-        stems.append((0.3 * audio * (1.0 + 0.5 * np.sin(np.arange(audio.shape[1]) / (3000.0 + 700 * number)))))
+        stems.append(0.3 * audio * (1.0 + 0.5 * np.sin(np.arange(audio.shape[1]) / (3000.0 + 700 * number))))
     stems = [np.asarray(s, dtype=np.float32) for s in stems]
     mix = sum(g[:, None] * s for g, s in zip(GAINS, stems, strict=True))
     return WorkingSet(NAMES, stems, np.asarray(mix, dtype=np.float32))
@@ -245,7 +245,7 @@ def test_the_same_seed_gives_the_same_graph(song: WorkingSet) -> None:
     assert run(song).to_json() == run(song).to_json()
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Raised in the middle of a search, as a kill would end it."""
 
 
@@ -260,12 +260,12 @@ def test_a_stopped_search_resumes_to_the_same_graph(
     def save_and_stop(self: Search, phase: str, parameters: ConsoleParameters) -> None:
         save(self, phase, parameters)
         if phase == after:
-            raise Stopped
+            raise StoppedError
 
     checkpoint = tmp_path / "search.json"
     with monkeypatch.context() as patch:
         patch.setattr(Search, "_save", save_and_stop)
-        with pytest.raises(Stopped):
+        with pytest.raises(StoppedError):
             run(song, checkpoint)
     assert run(song, checkpoint, resume=True).to_json() == whole.to_json()
 

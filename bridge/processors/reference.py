@@ -115,7 +115,7 @@ def _imager(audio: Audio, p: Parameters, rate: float) -> Audio:
 def _gain_pan(audio: Audio, p: Parameters, rate: float) -> Audio:
     left, right = eq.pan_gains(p["pan"], xp=np)
     gain = eq.db_to_gain(p["gain_db"])
-    return audio * np.array([[gain * left], [gain * right]])
+    return np.asarray(audio * np.array([[gain * left], [gain * right]]))
 
 
 def delay_samples(time_ms: float, *, sample_rate_hz: float) -> int:
@@ -155,7 +155,7 @@ def _delay(audio: Audio, p: Parameters, rate: float) -> Audio:
 # ------------------------------------------------------------------------------- reverb
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _noise_bands(seed: float, n: int, k_low: float, k_high: float, multiplier: float, modulus: float) -> Audio:
     """Low, mid and high part of the generator's white noise; they sum to the noise."""
     bands = np.empty((3, n))
@@ -181,8 +181,9 @@ def reverb_noise(n: int, *, sample_rate_hz: float) -> Audio:
         Axis 0: mid, side; axis 1: low, mid, high band.
     """
     steps = [1.0 - math.exp(-2.0 * math.pi * f / sample_rate_hz) for f in eq.REVERB_CROSSOVERS_HZ]
-    generator = (float(eq.LCG_MULTIPLIER), float(eq.LCG_MODULUS))
-    return np.stack([_noise_bands(float(seed), n, *steps, *generator) for seed in eq.REVERB_SEEDS])
+    low, high = steps
+    multiplier, modulus = float(eq.LCG_MULTIPLIER), float(eq.LCG_MODULUS)
+    return np.stack([_noise_bands(float(seed), n, low, high, multiplier, modulus) for seed in eq.REVERB_SEEDS])
 
 
 def reverb_decays_s(p: Parameters) -> tuple[float, float, float]:
@@ -239,7 +240,7 @@ def _reverb(audio: Audio, p: Parameters, rate: float) -> Audio:
 # ------------------------------------------------------------------------------- dynamics
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _follow(rectified: Audio, k_attack: float, k_release: float) -> Audio:
     envelope = np.empty_like(rectified)
     state = 0.0
@@ -271,9 +272,7 @@ def detector_level_db(audio: Audio, p: Parameters, *, sample_rate_hz: float) -> 
 
 def _compressor(audio: Audio, p: Parameters, rate: float) -> Audio:
     level = detector_level_db(audio, p, sample_rate_hz=rate)
-    gain = eq.compressor_gain_db(
-        level, threshold_db=p["threshold_db"], ratio=p["ratio"], knee_db=p["knee_db"], xp=np
-    )
+    gain = eq.compressor_gain_db(level, threshold_db=p["threshold_db"], ratio=p["ratio"], knee_db=p["knee_db"], xp=np)
     return np.asarray(audio * eq.db_to_gain(gain + p["makeup_db"]))
 
 

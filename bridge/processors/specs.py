@@ -124,7 +124,9 @@ class ProcessorSpec:
 MIX = Parameter("mix", "Mix (dry 0 ... wet 1)", 1.0, 0.0, 1.0, "")
 
 
-def _frequency(name: str, label: str, default: float, low: float, high: float, off_at: float | None = None) -> Parameter:
+def _frequency(
+    name: str, label: str, default: float, low: float, high: float, off_at: float | None = None
+) -> Parameter:
     return Parameter(f"{name}_hz", f"{label} frequency (Hz)", default, low, high, "Hz", "log", off_at)
 
 
@@ -207,7 +209,9 @@ GAIN_PAN = ProcessorSpec(
 def _tap(n: int) -> Iterable[Parameter]:
     label = f"Tap {n}"
     yield Parameter(f"tap{n}_time_ms", f"{label} time (ms)", 125.0 * n, 1.0, 2000.0, "ms", "log")
-    yield Parameter(f"tap{n}_level_db", f"{label} level (dB)", SILENT_LEVEL_DB, SILENT_LEVEL_DB, 6.0, "dB", off_at=SILENT_LEVEL_DB)
+    yield Parameter(
+        f"tap{n}_level_db", f"{label} level (dB)", SILENT_LEVEL_DB, SILENT_LEVEL_DB, 6.0, "dB", off_at=SILENT_LEVEL_DB
+    )
     yield Parameter(f"tap{n}_pan", f"{label} pan (-1 left ... 1 right)", 0.0, -1.0, 1.0, "")
     yield _frequency(f"tap{n}_low_cut", f"{label} low cut", 20.0, 20.0, 2000.0, off_at=20.0)
     yield _frequency(f"tap{n}_high_cut", f"{label} high cut", 20000.0, 500.0, 20000.0, off_at=20000.0)
@@ -238,9 +242,7 @@ REVERB = ProcessorSpec(
     ),
 )
 
-SPECS: dict[str, ProcessorSpec] = {
-    spec.type: spec for spec in (EQ, COMPRESSOR, GATE, IMAGER, GAIN_PAN, DELAY, REVERB)
-}
+SPECS: dict[str, ProcessorSpec] = {spec.type: spec for spec in (EQ, COMPRESSOR, GATE, IMAGER, GAIN_PAN, DELAY, REVERB)}
 
 
 def spec_of(processor_type: str) -> ProcessorSpec:

@@ -43,6 +43,11 @@ def _steady(n: int) -> int:
     return -(-n // 8192) * 8192
 
 
+def _gain(level_db: Tensor) -> Tensor:
+    gain: Tensor = eq.db_to_gain(level_db)
+    return gain
+
+
 @dataclass(frozen=True)
 class TwinSettings:
     """Rates and accuracy of a set of twins.
@@ -97,7 +102,7 @@ class Twin(nn.Module):
 
     def parameter_size(self) -> dict[str, int]:
         """Size of each parameter per node, as grafx's processors report it."""
-        return {name: 1 for name in (*self.spec.names, "mix")}
+        return dict.fromkeys((*self.spec.names, "mix"), 1)
 
     def forward(self, input_signals: Tensor, *, mix: Tensor, **parameters: Tensor) -> Tensor:
         """Process signals of shape (nodes, 2, n); every parameter has shape (nodes,)."""
@@ -123,6 +128,10 @@ class FilterGrid(nn.Module):
     frequencies, where ``1 + a1 + a2`` is tiny.
     """
 
+    sin1: Tensor
+    sin2: Tensor
+    w: Tensor
+
     def __init__(self, settings: TwinSettings, *, length_s: float) -> None:
         super().__init__()
         self.settings = settings
@@ -144,7 +153,8 @@ class FilterGrid(nn.Module):
             sample_rate_hz=self.settings.design_rate_hz,
             xp=torch,
         )
-        return self._polynomial(b0, b1, b2) / self._polynomial(torch.ones_like(a1), a1, a2)
+        response: Tensor = self._polynomial(b0, b1, b2) / self._polynomial(torch.ones_like(a1), a1, a2)
+        return response
 
     def _polynomial(self, c0: Tensor, c1: Tensor, c2: Tensor) -> Tensor:
         dtype = self.settings.dtype
@@ -229,7 +239,7 @@ class GainPanTwin(Twin):
 
     def wet(self, x: Tensor, p: dict[str, Tensor]) -> Tensor:
         """The processed signal without the dry/wet."""
-        gains = torch.stack(eq.pan_gains(p["pan"], xp=torch), dim=1) * eq.db_to_gain(p["gain_db"])[:, None]
+        gains = torch.stack(eq.pan_gains(p["pan"], xp=torch), dim=1) * _gain(p["gain_db"])[:, None]
         return x * gains[:, :, None]
 
 
@@ -248,7 +258,8 @@ class _DetectorTwin(Twin):
         # (it follows gains, not levels): on negated signals that is the rising level.
         envelope = -compressor_core(-peak, peak.new_zeros(len(peak)), attack, release)
         floor = eq.db_to_gain(eq.LEVEL_FLOOR_DB)
-        return 20.0 * torch.log10(envelope.clamp_min(floor))
+        level: Tensor = 20.0 * torch.log10(envelope.clamp_min(floor))
+        return level
 
 
 class CompressorTwin(_DetectorTwin):
@@ -261,7 +272,7 @@ class CompressorTwin(_DetectorTwin):
         level = self.level_db(x, p)
         static = {name: p[name][:, None] for name in ("threshold_db", "ratio", "knee_db")}
         gain = eq.compressor_gain_db(level, **static, xp=torch)
-        return x * eq.db_to_gain(gain + p["makeup_db"][:, None])[:, None]
+        return x * _gain(gain + p["makeup_db"][:, None])[:, None]
 
 
 class GateTwin(_DetectorTwin):
@@ -273,7 +284,7 @@ class GateTwin(_DetectorTwin):
         """The processed signal without the dry/wet."""
         level = self.level_db(x, p)
         static = {name: p[name][:, None] for name in ("threshold_db", "ratio", "range_db", "knee_db")}
-        return x * eq.db_to_gain(eq.gate_gain_db(level, **static, xp=torch))[:, None]
+        return x * _gain(eq.gate_gain_db(level, **static, xp=torch))[:, None]
 
 
 # ------------------------------------------------------------------------------- delay and reverb
@@ -294,7 +305,8 @@ class _WetPathTwin(Twin):
         design_rate = self.settings.design_rate_hz
         exact = time_ms.double() * (design_rate / 1000.0)
         rounded = exact + (torch.floor(exact + 0.5) - exact).detach()
-        return rounded * (self.settings.sample_rate_hz / design_rate)
+        samples: Tensor = rounded * (self.settings.sample_rate_hz / design_rate)
+        return samples
 
     def cut_taps(self, time_ms: Tensor, low_cut_hz: Tensor, high_cut_hz: Tensor, *, name: str) -> tuple[Tensor, Tensor]:
         """Taps (..., length), `_LEAD` early, and the whole number of samples (...) they start at."""
@@ -310,8 +322,8 @@ class _WetPathTwin(Twin):
 
     def gain(self, level_db: Tensor, *, name: str) -> Tensor:
         """Linear level, exactly zero at the silent end of the range."""
-        silent = level_db == self.spec.parameter(name).off_at
-        return torch.where(silent, torch.zeros_like(level_db), eq.db_to_gain(level_db))
+        audible = (level_db != self.spec.parameter(name).off_at).to(level_db.dtype)
+        return audible * _gain(level_db)
 
 
 class DelayTwin(_WetPathTwin):
@@ -341,6 +353,7 @@ class ReverbTwin(_WetPathTwin):
     """Reverb: decaying band-split noise, as one impulse response per node."""
 
     spec = SPECS["reverb"]
+    noise: Tensor
 
     def __init__(self, settings: TwinSettings) -> None:
         super().__init__(settings)
@@ -394,12 +407,10 @@ class ReverbTwin(_WetPathTwin):
 
 
 TWINS: dict[str, type[Twin]] = {
-    twin.spec.type: twin
-    for twin in (EqTwin, CompressorTwin, GateTwin, ImagerTwin, GainPanTwin, DelayTwin, ReverbTwin)
+    twin.spec.type: twin for twin in (EqTwin, CompressorTwin, GateTwin, ImagerTwin, GainPanTwin, DelayTwin, ReverbTwin)
 }
 
 
 def make_twins(settings: TwinSettings) -> nn.ModuleDict:
     """One twin per processor type, keyed by type, as `grafx.render.render_grafx` takes them."""
     return nn.ModuleDict({name: twin(settings) for name, twin in TWINS.items()})
-

@@ -22,8 +22,8 @@ from .torchaudio_stand_in import ensure_torchaudio
 ensure_torchaudio()
 
 from grafx.data import GRAFX, NodeConfigs  # noqa: E402
-from grafx.render import prepare_render, reorder_for_fast_render  # noqa: E402
 from grafx.data.conversion import convert_to_tensor  # noqa: E402
+from grafx.render import prepare_render, reorder_for_fast_render  # noqa: E402
 from grafx.render.core import aggregate_tensor  # noqa: E402
 
 _CONFIG = NodeConfigs(list(SPECS))
@@ -120,9 +120,7 @@ class Plan:
 def _ordered_graph(nodes: Sequence[tuple[str, str]], edges: Sequence[tuple[str, str]]) -> Any:
     graph = GRAFX(config=_CONFIG)
     # grafx wants the sources first: they are the rows of the input.
-    ids = {
-        name: graph.add(kind, name=name) for name, kind in sorted(nodes, key=lambda item: item[1] != "in")
-    }
+    ids = {name: graph.add(kind, name=name) for name, kind in sorted(nodes, key=lambda item: item[1] != "in")}
     for source, target in edges:
         graph.connect(ids[source], ids[target])
     return reorder_for_fast_render(graph, method="beam")

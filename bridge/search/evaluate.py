@@ -145,7 +145,9 @@ class _Trial:
         changed: dict[str, str] = {}
         for channel in _inner_first(graph):
             chain = graph.chain(channel)
-            sources = [c.id for c in graph.children(channel) if c.id in changed] if channel not in _stem_ids(graph) else []
+            sources = (
+                [c.id for c in graph.children(channel) if c.id in changed] if channel not in _stem_ids(graph) else []
+            )
             hit = next((i for i, node in enumerate(chain) if node.id in removed), None)
             if hit is None and not sources:
                 continue
@@ -212,4 +214,3 @@ def evaluation_windows(frames: int, *, nodes: int) -> list[tuple[int, int]]:
         return [((frames - length) // 2, length)]
     last = frames - length
     return [(round(i * last / (count - 1)), length) for i in range(count)]
-

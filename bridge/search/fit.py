@@ -94,7 +94,7 @@ class Fitter:
             optimiser.zero_grad()
             # A segment on which nothing can be learnt (digital silence) must not poison the settings.
             if bool(torch.isfinite(objective)):
-                objective.backward()  # type: ignore[no-untyped-call]
+                objective.backward()
                 _drop_broken_gradients(self.parameters)
                 optimiser.step()
             schedule.step()

@@ -27,7 +27,7 @@ from ..processors.specs import SPECS
 from ..processors.twins import TwinSettings, make_twins
 from . import start
 from .evaluate import Evaluator
-from .fit import Fitter, FitSettings
+from .fit import FitSettings, Fitter
 from .parameters import ConsoleParameters, plan_of
 from .prune import METHODS, Method, PruneState, prune_round
 from .working_set import WorkingSet
@@ -160,9 +160,9 @@ class Search:
         self.console = console
         self.fingerprint = _fingerprint(console, song, settings)
         self.state = self._load(resume)
-        self.twins = make_twins(
-            TwinSettings.for_search(sample_rate_hz=LOSS_RATE_HZ, design_rate_hz=sample_rate_hz)
-        ).to(self.device)
+        self.twins = make_twins(TwinSettings.for_search(sample_rate_hz=LOSS_RATE_HZ, design_rate_hz=sample_rate_hz)).to(
+            self.device
+        )
 
     # ------------------------------------------------------------------ phases
 
@@ -177,6 +177,11 @@ class Search:
         parameters = self._parameters(active)
         fitter = Fitter(self.song, parameters, self.twins, seed=self.settings.seed, device=self.device)
         evaluator = self._evaluator(active, parameters)
+        if self._is_gains_and_pans():
+            # No processor can win back more than the tolerance gives away: keep the faders as they are.
+            faders = active.without({p.id for p in active.processors if not _is_track_fader(active, p)})
+            self.state.loss["console"] = self.state.loss["gain_pan"]
+            return self._finish(faders, parameters)
         if self.state.phase == "started":
             self._fit_console(active, fitter, evaluator)
         prune = PruneState(
@@ -187,7 +192,7 @@ class Search:
         )
         for number in range(self.state.rounds_done + 1, self.quality.rounds + 1):
             self._prune_round(prune, fitter, evaluator, number)
-        return self._finish(prune, parameters)
+        return self._finish(prune.graph, parameters)
 
     def _start(self, active: MixGraph) -> None:
         gains = start.least_squares_gains(self.song)
@@ -233,7 +238,9 @@ class Search:
         settings = FitSettings(
             self.quality.round_steps, sparsity=sparsity, rate_share=0.4, stream=_STREAM_ROUND + number
         )
-        loss = self._fit_if_better(fitter, evaluator, prune.graph, settings, loss, f"fit {number}/{self.quality.rounds}")
+        loss = self._fit_if_better(
+            fitter, evaluator, prune.graph, settings, loss, f"fit {number}/{self.quality.rounds}"
+        )
         self.state.removed = list(prune.removed)
         self.state.lowest_loss = min(prune.lowest_loss, loss)
         self.state.rounds_done = number
@@ -258,8 +265,11 @@ class Search:
                 tensor.copy_(before[key])
         return evaluator.refresh(graph)
 
-    def _finish(self, prune: PruneState, parameters: ConsoleParameters) -> MixGraph:
-        graph = fold(parameters.to_graph(prune.graph))
+    def _is_gains_and_pans(self) -> bool:
+        return self.state.phase == "started" and self.state.loss["gain_pan"] <= self.settings.tolerance
+
+    def _finish(self, sparse: MixGraph, parameters: ConsoleParameters) -> MixGraph:
+        graph = fold(parameters.to_graph(sparse))
         folded = ConsoleParameters(graph, device=self.device) if graph.processors else parameters
         self.state.loss["pruned"] = self._whole_loss(graph, folded)
         counts = {kind: sum(p.type == kind for p in self.console.processors) for kind in SPECS}
@@ -288,9 +298,7 @@ class Search:
         out = np.zeros((2, self.song.frames), dtype=np.float32)
         warm_up, block = 3 * LOSS_RATE_HZ, 10 * LOSS_RATE_HZ
         for begin in range(0, self.song.frames, block):
-            inputs = self.song.segment(
-                plan.inputs, start=begin - warm_up, frames=block + warm_up, device=self.device
-            )
+            inputs = self.song.segment(plan.inputs, start=begin - warm_up, frames=block + warm_up, device=self.device)
             piece = plan.render(self.twins, inputs, values)[:, warm_up:].cpu().numpy()
             width = min(block, self.song.frames - begin)
             out[:, begin : begin + width] = piece[:, :width]
@@ -352,7 +360,9 @@ def fold(graph: MixGraph) -> MixGraph:
     nodes: list[Node] = []
     for node in graph.nodes:
         if isinstance(node, Processor) and node.type == "gain_pan":
-            wet = [node.mix * db_to_gain(node.parameters["gain_db"]) * g for g in pan_gains(node.parameters["pan"], xp=np)]
+            wet = [
+                node.mix * db_to_gain(node.parameters["gain_db"]) * g for g in pan_gains(node.parameters["pan"], xp=np)
+            ]
             gain_db, pan = gain_and_pan(*(float(g) + 1.0 - node.mix for g in wet))
             low, high = (getattr(SPECS["gain_pan"].parameter("gain_db"), end) for end in ("minimum", "maximum"))
             parameters = {"gain_db": min(max(gain_db, low), high), "pan": pan}

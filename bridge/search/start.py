@@ -6,7 +6,7 @@ gradient steps for one line of algebra.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,7 @@ _BLOCK = 1 << 20
 _LOOK_S = 60.0
 
 #: Wet share a delay or reverb starts with: enough for a gradient, too little to be heard.
-START_WET = 0.03
+START_WET = 0.006
 
 #: Where echoes are looked for.
 ECHO_RANGE_MS = (30.0, 1000.0)
@@ -148,7 +148,7 @@ def _gate_start(level_db: Array) -> dict[str, float]:
     return {"threshold_db": threshold, "ratio": 1.05, "range_db": 40.0}
 
 
-_START = {
+_START: dict[str, Callable[[Array], dict[str, float]]] = {
     "eq": lambda level_db: {"highpass_hz": 20.0, "lowpass_hz": 20000.0},
     "compressor": _compressor_start,
     "gate": _gate_start,
@@ -182,4 +182,3 @@ def echo_times_ms(signal: Array, residual: Array, *, count: int) -> list[float]:
     times = [1000.0 * lag / LOSS_RATE_HZ for lag in best]
     spread = [120.0 * n for n in range(1, count + 1)]
     return [*times, *spread[len(times) :]]
-

@@ -42,9 +42,7 @@ class WorkingSet:
         return int(self.mix.shape[1])
 
     @classmethod
-    def create(
-        cls, song: Multitrack, folder: Path, *, progress: Callable[[str], None] | None = None
-    ) -> WorkingSet:
+    def create(cls, song: Multitrack, folder: Path, *, progress: Callable[[str], None] | None = None) -> WorkingSet:
         """Resample a song into `folder`; what is there already is used again.
 
         Only one stem at a time is in memory.

@@ -1,0 +1,266 @@
+"""The DAW-neutral session of a mix: tracks, folder buses, faders, inserts and media; no DAW's file format here.
+
+A session is a tree like the one a mixer shows. The gain and pan of the graph go onto the faders
+wherever that changes nothing; what a fader cannot express stays an insert.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..bridge.graph import Bus, Master, MixGraph, Processor, Stem, db_to_gain, gain_to_db
+from ..bridge.processors.equations import pan_gains
+from ..bridge.processors.specs import GAIN_PAN, spec_of
+
+#: A fader's usual upper end. What is louder is split over the fader and a gain insert.
+MAX_FADER_DB = 12.0
+
+#: Pans nearer to the centre than this are the centre (0.00001 dB).
+CENTRE_PAN = 1e-6
+
+#: Types that treat left and right alike and apart, so that a pan may come before or after them.
+_PER_CHANNEL = frozenset(("eq", "delay", "gain_pan"))
+
+
+@dataclass(frozen=True)
+class Insert:
+    """A processor in a channel's insert chain; all insert chains are pre-fader.
+
+    Attributes
+    ----------
+    id : str
+        Unique within the session.
+    type : str
+        Key of `specs.SPECS`.
+    parameters : dict of str to float
+        All parameters of the type, in slider order.
+    mix : float
+        Dry/wet weight, 0 to 1.
+    """
+
+    id: str
+    type: str
+    parameters: dict[str, float]
+    mix: float
+
+
+@dataclass(frozen=True)
+class Media:
+    """The audio file of a track.
+
+    Attributes
+    ----------
+    file : str
+        Relative to the stems folder.
+    offset_samples : int
+        Where the file's first sample lies, counted at the session's rate from the session's
+        first frame; negative when the session starts inside the file.
+    polarity : int
+        1 or -1.
+    channels : int
+        1 or 2.
+    """
+
+    file: str
+    offset_samples: int
+    polarity: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class Strip:
+    """What every channel has: a name, inserts and, after them, a fader and a pan.
+
+    Attributes
+    ----------
+    gain : float >= 0
+        Linear amplitude.
+    pan : float, -1 (left) to 1 (right)
+        Constant power with unity gain at the centre (`equations.pan_gains`).
+    """
+
+    id: str
+    name: str
+    inserts: tuple[Insert, ...]
+    gain: float
+    pan: float
+
+
+@dataclass(frozen=True)
+class Track:
+    """A channel that plays a file."""
+
+    strip: Strip
+    media: Media
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A channel that sums others; never empty."""
+
+    strip: Strip
+    children: tuple[Track | Folder, ...]
+
+
+@dataclass(frozen=True)
+class Session:
+    """A whole session.
+
+    Attributes
+    ----------
+    children : tuple of Track or Folder
+        What flows into the master, in the order of the stems.
+    frames : int
+        Length at `sample_rate_hz`; 0 if the graph does not say.
+    """
+
+    name: str
+    sample_rate_hz: int
+    frames: int
+    children: tuple[Track | Folder, ...]
+    master: Strip
+
+    def tracks(self) -> Iterator[Track]:
+        """All tracks in the order of the session."""
+        yield from _tracks(self.children)
+
+    def strips(self) -> Iterator[Strip]:
+        """All channels, the master last."""
+        yield from _strips(self.children)
+        yield self.master
+
+
+def _tracks(children: Sequence[Track | Folder]) -> Iterator[Track]:
+    for child in children:
+        if isinstance(child, Track):
+            yield child
+        else:
+            yield from _tracks(child.children)
+
+
+def _strips(children: Sequence[Track | Folder]) -> Iterator[Strip]:
+    for child in children:
+        yield child.strip
+        if isinstance(child, Folder):
+            yield from _strips(child.children)
+
+
+def build_session(graph: MixGraph, *, max_fader_db: float = MAX_FADER_DB) -> Session:
+    """Lay a graph out as a session that sounds the same.
+
+    Parameters
+    ----------
+    graph : MixGraph
+    max_fader_db : float
+        The highest fader position of the DAW; louder gains get a gain insert for the rest.
+
+    Returns
+    -------
+    Session
+        Buses that nothing flows into are left out: they are silent.
+    """
+    children: dict[str, list[Stem | Bus]] = {}
+    for channel in graph.channels():
+        parent = graph.parent(channel.id)
+        if parent is not None and not isinstance(channel, Master):
+            children.setdefault(parent.id, []).append(channel)
+    order = {stem.id: index for index, stem in enumerate(graph.stems)}
+
+    def first_stem(channel: Stem | Bus) -> int:
+        if isinstance(channel, Stem):
+            return order[channel.id]
+        return min((first_stem(c) for c in children.get(channel.id, [])), default=len(order))
+
+    def strip(channel: Stem | Bus | Master) -> Strip:
+        return _strip(channel, graph.chain(channel.id), max_fader_db=max_fader_db)
+
+    def lay_out(parent_id: str) -> tuple[Track | Folder, ...]:
+        laid: list[Track | Folder] = []
+        for channel in sorted(children.get(parent_id, []), key=first_stem):
+            if isinstance(channel, Stem):
+                laid.append(Track(strip(channel), _media(graph, channel)))
+            elif inside := lay_out(channel.id):
+                laid.append(Folder(strip(channel), inside))
+        return tuple(laid)
+
+    return Session(
+        name=graph.name,
+        sample_rate_hz=graph.sample_rate_hz,
+        frames=graph.frames,
+        children=lay_out(graph.master.id),
+        master=strip(graph.master),
+    )
+
+
+def _media(graph: MixGraph, stem: Stem) -> Media:
+    return Media(
+        file=stem.file,
+        offset_samples=graph.position_samples(stem),
+        polarity=stem.polarity,
+        channels=stem.channels,
+    )
+
+
+# ------------------------------------------------------------------------- fader and pan
+
+
+def channel_gains(node: Processor) -> tuple[float, float]:
+    """Left and right gain of a gain/pan processor, its dry part included (both >= 0)."""
+    left, right = pan_gains(node.parameters["pan"], xp=np)
+    wet = node.mix * db_to_gain(node.parameters["gain_db"])
+    return max(float(wet * left) + 1.0 - node.mix, 0.0), max(float(wet * right) + 1.0 - node.mix, 0.0)
+
+
+def solve_fader(left: float, right: float) -> tuple[float, float]:
+    """The one (gain, pan) whose channel gains are `left` and `right`.
+
+    Parameters
+    ----------
+    left, right : float >= 0
+
+    Returns
+    -------
+    gain : float >= 0
+    pan : float, -1 to 1
+        0 exactly where both gains agree.
+    """
+    gain = math.hypot(left, right) / math.sqrt(2.0)
+    pan = min(max(math.atan2(right, left) * 4.0 / math.pi - 1.0, -1.0), 1.0) if gain > 0.0 else 0.0
+    return (gain, 0.0) if abs(pan) < CENTRE_PAN else (gain, pan)
+
+
+def _strip(channel: Stem | Bus | Master, chain: Sequence[Processor], *, max_fader_db: float) -> Strip:
+    """Move what commutes with everything after it onto the fader, keep the rest as inserts."""
+    left = right = 1.0
+    inserts: list[Insert] = []
+    for index, node in enumerate(chain):
+        after = chain[index + 1 :]
+        if node.type == GAIN_PAN.type and all(spec_of(n.type).linear for n in after):
+            node_left, node_right = channel_gains(node)
+            if not all(n.type in _PER_CHANNEL for n in after):
+                # The gain may move past a width or reverb, the pan may not.
+                gain, pan = solve_fader(node_left, node_right)
+                if pan != 0.0:
+                    inserts.append(Insert(node.id, node.type, {"gain_db": 0.0, "pan": pan}, 1.0))
+                node_left = node_right = gain
+            left, right = left * node_left, right * node_right
+        else:
+            inserts.append(Insert(node.id, node.type, dict(node.parameters), node.mix))
+    gain, pan = solve_fader(left, right)
+    highest = db_to_gain(max_fader_db)
+    if gain > highest:
+        inserts.extend(_trims(channel.id, gain_to_db(gain / highest)))
+        gain = highest
+    return Strip(channel.id, channel.name, tuple(inserts), gain, pan)
+
+
+def _trims(channel_id: str, rest_db: float) -> Iterator[Insert]:
+    """Gain inserts that add up to `rest_db` (> 0), as few as their range allows."""
+    count = math.ceil(rest_db / GAIN_PAN.parameter("gain_db").maximum)
+    for number in range(1, count + 1):
+        values = {"gain_db": rest_db / count, "pan": GAIN_PAN.parameter("pan").default}
+        yield Insert(f"{channel_id}:trim{number}", GAIN_PAN.type, GAIN_PAN.check(values), 1.0)

@@ -1,0 +1,63 @@
+"""Small generated songs for the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+SONG_RATE_HZ = 44100
+
+
+@dataclass
+class SmallSong:
+    """Three short stems that start and stop, and their sum at known gains."""
+
+    stems_dir: Path
+    mix_path: Path
+    stems: dict[str, np.ndarray]
+    mix: np.ndarray
+
+    def write_stem(self, name: str, audio: np.ndarray, *, rate_hz: int = SONG_RATE_HZ, subtype: str = "FLOAT") -> Path:
+        path = self.stems_dir / name
+        soundfile.write(path, np.atleast_2d(audio).T, rate_hz, subtype=subtype)
+        return path
+
+    def write_mix(self, audio: np.ndarray, *, rate_hz: int = SONG_RATE_HZ, subtype: str = "FLOAT") -> Path:
+        soundfile.write(self.mix_path, np.atleast_2d(audio).T, rate_hz, subtype=subtype)
+        return self.mix_path
+
+
+@pytest.fixture
+def make_small_song(tmp_path: Path) -> Callable[..., SmallSong]:
+    """Write a song of a few seconds; `gains` may hold other stems than kick, bass and keys."""
+
+    def make(*, seconds: float = 4.0, gains: Mapping[str, float] | None = None) -> SmallSong:
+        chosen = dict(gains or {"kick": 0.8, "bass": 0.5, "keys": 0.6})
+        n = round(seconds * SONG_RATE_HZ)
+        stems = {}
+        for index, name in enumerate(chosen):
+            random = np.random.default_rng([7, index])
+            steps = random.uniform(0.05, 1.0, size=n // 3000 + 1) ** 2
+            stereo = random.standard_normal((1 if index % 2 else 2, n)) * np.repeat(steps, 3000)[:n]
+            stems[name] = (0.08 * stereo).astype(np.float32)
+        mix = np.zeros((2, n), dtype=np.float32)
+        for name, gain in chosen.items():
+            mix += gain * stems[name]
+        song = SmallSong(tmp_path / "stems", tmp_path / "mix.wav", stems, mix)
+        song.stems_dir.mkdir()
+        for name, audio in stems.items():
+            song.write_stem(f"{name}.wav", audio)
+        song.write_mix(mix)
+        return song
+
+    return make
+
+
+@pytest.fixture
+def small_song(make_small_song: Callable[..., SmallSong]) -> SmallSong:
+    return make_small_song()
