@@ -28,7 +28,7 @@ environment-dev:
 
 demo: environment ## install, make the demo song and find its mix
 	$(BIN)/mixbridge demo $(DEMO)
-	$(BIN)/mixbridge analyze $(DEMO)/stems $(DEMO)/mix.wav --export reaper --out $(DEMO).mixbridge --overwrite
+	$(BIN)/mixbridge analyze $(DEMO)/stems $(DEMO)/mix.flac --export reaper --out $(DEMO).mixbridge --overwrite
 
 test: lint types pytest ## install, then run every check: ruff, mypy and pytest
 
@@ -43,7 +43,7 @@ types: environment-dev ## check types
 	$(BIN)/mypy scripts
 
 pytest: environment-dev ## run the tests
-	$(THREADS) $(BIN)/pytest -n $(JOBS)
+	$(THREADS) $(BIN)/pytest -n $(JOBS) --dist loadfile
 
 format: environment-dev ## put the code into its form
 	$(BIN)/ruff check --fix .

@@ -129,7 +129,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="The same seed makes the same song.", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the paths as JSON.")] = False,
 ) -> None:
-    """Make a small song to try things on: stems/, mix.wav and the truth behind the mix.
+    """Make a small song to try things on: stems/, mix.flac and the truth behind the mix.
 
     Example: mixbridge demo my-demo
     """

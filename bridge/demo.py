@@ -590,7 +590,7 @@ def _write_flac(path: Path, audio: Signal) -> None:
 
 
 def make_demo(folder: Path, *, seed: int = 0) -> DemoSong:
-    """Write the demo song: ``stems/*.flac``, ``demo.flac`` (the mix) and ``truth.json``.
+    """Write the demo song: ``stems/*.flac``, ``mix.flac`` and ``truth.json``.
 
     Parameters
     ----------
@@ -609,7 +609,7 @@ def make_demo(folder: Path, *, seed: int = 0) -> DemoSong:
     OutputError
         If the folder cannot be written.
     """
-    song = DemoSong(folder / "stems", folder / f"{NAME}.flac", folder / "truth.json")
+    song = DemoSong(folder / "stems", folder / "mix.flac", folder / "truth.json")
     parts: dict[str, Signal] = {}
     measured: dict[str, dict[str, float] | None] = {}
     for name, track in TRACKS.items():

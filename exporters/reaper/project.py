@@ -1,0 +1,272 @@
+"""Writes a session as a REAPER project; what goes where in the file, and the folder around it, is decided here.
+
+The project is self-contained: ``<name>.rpp``, ``Media/`` and ``Effects/``, which REAPER searches
+for effects that are referred to as ``<Project>/...``.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...bridge.graph import MixGraph, gain_to_db
+from ...bridge.processors.specs import spec_of
+from ..session import MAX_FADER_DB, Folder, Insert, Media, Session, Strip, Track, build_session
+from .effects import EFFECTS_FOLDER, JSFX_FILES, jsfx_reference, jsfx_source, slider_tokens
+from .folder import replaced_folder
+from .media import PlacedMedia, place_media, safe_name, write_media
+from .rpp import Block, Word, has_all_quotes, number, one_line
+
+#: REAPER's pan law with this centre gain is sine and cosine exactly; every other law has a table.
+SINE_PAN_LAW = math.sqrt(0.5)
+
+#: What `SINE_PAN_LAW` takes away at the centre and the fader gives back.
+PAN_COMPENSATION = math.sqrt(2.0)
+
+#: Longer names would not fit REAPER's line buffer and are of no use on a mixer.
+MAX_NAME_LENGTH = 200
+
+#: Longest line of free text in the project's notes.
+_NOTE_WIDTH = 400
+
+_GUID_SPACE = uuid.UUID("7b1f4f0e-54a5-5d0b-9d0b-6e1c7a3b2f10")
+
+
+def export_reaper(
+    graph: MixGraph, *, stems_dir: Path, folder: Path, name: str | None = None, link: bool = False
+) -> Path:
+    """Write a graph as a REAPER project that sounds like `render.render_graph`.
+
+    Parameters
+    ----------
+    graph : MixGraph
+    stems_dir : Path
+        The folder the stems' file names are relative to.
+    folder : Path
+        The project's folder. An earlier export there is replaced; files that were added or
+        changed since are kept beside the new ones.
+    name : str, optional
+        Name of the project; that of the graph if not given.
+    link : bool
+        Refer to the stems where they are instead of copying them. Files REAPER cannot read are
+        converted and copied all the same.
+
+    Returns
+    -------
+    Path
+        The project file.
+
+    Raises
+    ------
+    AudioFileError, AudioContentError
+        If a stem is missing or unreadable.
+    ExportError
+        If a name or path cannot be written into a project.
+    OutputError
+        If the folder cannot be written or is not an earlier export. Nothing is left half written.
+    """
+    # A panned fader stands higher by the compensation of the pan law.
+    session = build_session(graph, max_fader_db=MAX_FADER_DB - gain_to_db(PAN_COMPENSATION))
+    placed = place_media(session, stems_dir=stems_dir, folder=folder, link=link)
+    title = safe_name(name or graph.name, fallback="session")
+    text = project_text(session, placed, notes=graph.provenance.notes, render_file=f"{title}.wav")
+    used = {insert.type for strip in session.strips() for insert in strip.inserts}
+    with replaced_folder(folder) as target:
+        write_media(placed.values(), folder=target, sample_rate_hz=session.sample_rate_hz)
+        effects = target / EFFECTS_FOLDER
+        effects.mkdir()
+        for processor_type in sorted(used):
+            (effects / JSFX_FILES[processor_type]).write_bytes(jsfx_source(processor_type))
+        (target / f"{title}.rpp").write_bytes(text)
+    return folder / f"{title}.rpp"
+
+
+def project_text(
+    session: Session, placed: Mapping[str, PlacedMedia], *, notes: Sequence[str] = (), render_file: str
+) -> bytes:
+    """The bytes of the project file.
+
+    Parameters
+    ----------
+    session : Session
+    placed : mapping of str to PlacedMedia
+        By track id.
+    notes : sequence of str
+        Free text for the project's notes.
+    render_file : str
+        Where REAPER renders to, relative to the project.
+    """
+    frames = session.frames or max(
+        (t.media.offset_samples + placed[t.strip.id].frames for t in session.tracks()), default=0
+    )
+    frames = max(frames, 0)
+    project = Block([Word("REAPER_PROJECT"), number(0.1), "6.83/mixbridge", 0])
+    _add_notes(project, session.name, notes)
+    _add_settings(project, session, length_s=frames / session.sample_rate_hz, render_file=render_file)
+    _add_master(project, session.master)
+    for channel in _in_file_order(session.children):
+        track = project.block("TRACK", _guid("track", channel.strip.id))
+        _add_strip(track, channel)
+        if channel.media is not None:
+            media = placed[channel.strip.id]
+            _add_item(track, channel.strip, channel.media, media, frames=frames, rate_hz=session.sample_rate_hz)
+    return project.render()
+
+
+# ------------------------------------------------------------------------------ project
+
+
+def _add_notes(project: Block, name: str, notes: Sequence[str]) -> None:
+    block = project.block("NOTES", 0, 2)
+    for line in (f"{name}: session written by Mixbridge", *notes):
+        for part in line.splitlines():
+            for start in range(0, len(part), _NOTE_WIDTH):
+                block.text(part[start : start + _NOTE_WIDTH])
+
+
+def _add_settings(project: Block, session: Session, *, length_s: float, render_file: str) -> None:
+    rate_hz = session.sample_rate_hz
+    project.add("RIPPLE", 0)
+    project.add("AUTOXFADE", 0)
+    # 0 dB at the centre: channels in the middle pass unchanged. Panned ones bring their own law.
+    project.add("PANLAW", 1)
+    project.add("PROJOFFS", 0, 0, 0)
+    project.add("PANMODE", 3)
+    project.add("CURSOR", 0)
+    project.add("USE_REC_CFG", 0)
+    project.add("LOOP", 0)
+    # The master, from 0 to the end of the session and not a sample more, as 32-bit float.
+    project.add("RENDER_FILE", render_file)
+    project.add("RENDER_PATTERN", "")
+    project.add("RENDER_FMT", 0, 2, rate_hz)
+    project.add("RENDER_1X", 0)
+    project.add("RENDER_RANGE", 0, 0, length_s, 0, 1000)
+    project.add("RENDER_RESAMPLE", 3, 0, 1)
+    project.add("RENDER_ADDTOPROJ", 0)
+    project.add("RENDER_STEMS", 0)
+    project.add("RENDER_DITHER", 0)
+    project.add("ITEMMIX", 0)
+    project.add("SAMPLERATE", rate_hz, 1, 0)
+    # "evaw", 32 bits, float.
+    project.block("RENDER_CFG").values([Word("ZXZhdyAAAQ==")])
+    project.add("LOCK", 1)
+    project.add("TEMPO", 120, 4, 4)
+    project.add("PLAYRATE", 1, 0, 0.25, 4)
+
+
+def _add_master(project: Block, master: Strip) -> None:
+    project.add("MASTERMUTESOLO", 0)
+    project.add("MASTER_NCH", 2, 2)
+    project.add("MASTER_VOLUME", *_fader(master))
+    project.add("MASTER_FX", 1)
+    if master.inserts:
+        _add_chain(project.block("MASTERFXLIST"), master.inserts)
+
+
+# ------------------------------------------------------------------------------- tracks
+
+
+@dataclass(frozen=True)
+class _Channel:
+    """A track or folder as a line of REAPER's flat track list."""
+
+    strip: Strip
+    media: Media | None
+    opens: bool
+    closes: int
+
+
+def _in_file_order(children: Sequence[Track | Folder], closes: int = 0) -> Iterator[_Channel]:
+    """Flatten the tree; the last track of a folder closes it, and all folders that end with it."""
+    for index, child in enumerate(children):
+        closing = closes if index == len(children) - 1 else 0
+        if isinstance(child, Track):
+            yield _Channel(child.strip, child.media, False, closing)
+        else:
+            yield _Channel(child.strip, None, True, 0)
+            yield from _in_file_order(child.children, closing + 1)
+
+
+def _add_strip(track: Block, channel: _Channel) -> None:
+    strip = channel.strip
+    name = strip.name[:MAX_NAME_LENGTH]
+    track.add("NAME", name)
+    if has_all_quotes(name):
+        # The line above cannot hold the name as it is; REAPER reads this block instead.
+        track.block("NAME").text(name)
+    track.add("PEAKCOL", 16576)
+    track.add("BEAT", -1)
+    track.add("AUTOMODE", 0)
+    track.add("VOLPAN", *_fader(strip))
+    track.add("MUTESOLO", 0, 0, 0)
+    track.add("IPHASE", 1 if channel.media is not None and channel.media.polarity < 0 else 0)
+    track.add("PLAYOFFS", 0, 1)
+    track.add("ISBUS", *((1, 1) if channel.opens else (2, -channel.closes) if channel.closes else (0, 0)))
+    track.add("BUSCOMP", 0, 0, 0, 0, 0)
+    track.add("SHOWINMIX", 1, 0.6667, 0.5, 1, 0.5, 0, 0, 0)
+    track.add("SEL", 0)
+    track.add("REC", 0, 0, 1, 0, 0, 0, 0, 0)
+    track.add("VU", 2)
+    track.add("TRACKHEIGHT", 0, 0, 0, 0, 0, 0, 0)
+    track.add("NCHAN", 2)
+    track.add("FX", 1)
+    track.add("TRACKID", _guid("track", strip.id))
+    track.add("PERF", 0)
+    track.add("MIDIOUT", -1)
+    track.add("MAINSEND", 1, 0)
+    if strip.inserts:
+        _add_chain(track.block("FXCHAIN"), strip.inserts)
+
+
+def _fader(strip: Strip) -> tuple[float, float, float, int, int]:
+    """Volume, pan, pan law, and the unused dual pan, as VOLPAN and MASTER_VOLUME have them."""
+    if strip.pan == 0.0:
+        return strip.gain, 0.0, -1.0, -1, 1
+    return strip.gain * PAN_COMPENSATION, strip.pan, SINE_PAN_LAW, -1, 1
+
+
+def _add_chain(chain: Block, inserts: Sequence[Insert]) -> None:
+    chain.add("SHOW", 0)
+    chain.add("LASTSEL", 0)
+    chain.add("DOCKED", 0)
+    for insert in inserts:
+        chain.add("BYPASS", 0, 0, 0)
+        effect = chain.block("JS", jsfx_reference(insert.type), spec_of(insert.type).label)
+        effect.values(slider_tokens(insert))
+        chain.add("FLOATPOS", 0, 0, 0, 0)
+        chain.add("FXID", _guid("fx", insert.id))
+        chain.add("WAK", 0, 0)
+
+
+def _add_item(track: Block, strip: Strip, media: Media, placed: PlacedMedia, *, frames: int, rate_hz: int) -> None:
+    """The track's item: the part of the file that lies within the session, without fades."""
+    position, skipped = max(media.offset_samples, 0), max(-media.offset_samples, 0)
+    length = min(placed.frames - skipped, frames - position)
+    if length <= 0:
+        return
+    item = track.block("ITEM")
+    item.add("POSITION", position / rate_hz)
+    item.add("SNAPOFFS", 0)
+    item.add("LENGTH", length / rate_hz)
+    item.add("LOOP", 0)
+    item.add("ALLTAKES", 0)
+    item.add("FADEIN", 1, 0, 0, 1, 0, 0, 0)
+    item.add("FADEOUT", 1, 0, 0, 1, 0, 0, 0)
+    item.add("MUTE", 0, 0)
+    item.add("SEL", 0)
+    item.add("IGUID", _guid("item", strip.id))
+    item.add("NAME", one_line(strip.name)[:MAX_NAME_LENGTH])
+    item.add("VOLPAN", 1, 0, 1, -1)
+    item.add("SOFFS", skipped / rate_hz)
+    item.add("PLAYRATE", 1, 1, 0, -1, 0, 0.0025)
+    item.add("CHANMODE", 0)
+    item.add("GUID", _guid("take", strip.id))
+    item.block("SOURCE", Word(placed.kind)).add("FILE", placed.reference)
+
+
+def _guid(kind: str, node_id: str) -> Word:
+    """The same identifier for the same node at every export."""
+    return Word("{" + str(uuid.uuid5(_GUID_SPACE, f"{kind}:{node_id}")).upper() + "}")
