@@ -3,6 +3,8 @@
 PYTHON ?= python3
 # Package index with CPU builds of torch; empty: the index that pip is set up for.
 TORCH_INDEX ?=
+# Folder of songs (each with stems/ and mix.*) for the benchmark.
+SONGS ?= ../shared/songs
 # Tests that run at the same time.
 JOBS ?= 2
 
@@ -50,7 +52,7 @@ format: environment-dev ## put the code into its form
 	$(BIN)/ruff format .
 
 benchmark: environment-dev ## measure the songs beside the checkout into benchmarks/results
-	$(BIN)/python -m benchmarks
+	$(BIN)/python benchmarks/songs.py $(SONGS)
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) build dist *.egg-info $(DEMO) $(DEMO).mixbridge .mypy_cache .ruff_cache .pytest_cache .hypothesis

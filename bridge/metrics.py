@@ -121,7 +121,8 @@ class MatchLoss(nn.Module):
         length = fast_fft_length(audio.shape[-1] + len(taps))
         spectrum = torch.fft.rfft(audio, n=length) * torch.fft.rfft(taps, n=length)
         half = len(taps) // 2
-        return torch.fft.irfft(spectrum, n=length)[..., half : half + audio.shape[-1]]
+        weighted: Tensor = torch.fft.irfft(spectrum, n=length)[..., half : half + audio.shape[-1]]
+        return weighted
 
     def _mel(self, frames: Tensor, size: int) -> Tensor:
         # (2, frames, size) -> (4, 96, frames); mid and side are formed in the STFT domain.
@@ -160,8 +161,8 @@ def match_terms(prediction: MelFeatures, target: MelFeatures) -> MatchTerms:
 def _terms(prediction: Tensor, target: Tensor) -> Tensor:
     norm = torch.linalg.vector_norm(target, dim=(1, 2))
     norm = norm.clamp_min(float(norm.max()) * NORM_FLOOR_SHARE)
-    convergence = torch.linalg.vector_norm(prediction - target, dim=(1, 2)) / norm
-    logarithmic = (prediction.log() - target.log()).abs().mean(dim=(1, 2))
+    convergence: Tensor = torch.linalg.vector_norm(prediction - target, dim=(1, 2)) / norm
+    logarithmic: Tensor = (prediction.log() - target.log()).abs().mean(dim=(1, 2))
     return convergence + logarithmic
 
 

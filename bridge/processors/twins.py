@@ -175,7 +175,8 @@ class FilterGrid(nn.Module):
     def impulse_response(self, response: Tensor) -> Tensor:
         """Taps of a response, delayed by `_LEAD` samples."""
         taps = torch.fft.irfft(response, n=self.length)
-        return torch.roll(taps, _LEAD, dims=-1)
+        delayed: Tensor = torch.roll(taps, _LEAD, dims=-1)
+        return delayed
 
 
 def convolve(x: Tensor, taps: Tensor, *, lead: int = 0) -> Tensor:
@@ -183,7 +184,8 @@ def convolve(x: Tensor, taps: Tensor, *, lead: int = 0) -> Tensor:
     n = x.shape[-1]
     length = fast_fft_length(n + taps.shape[-1])
     spectrum = torch.fft.rfft(x, n=length) * torch.fft.rfft(taps.to(x.dtype), n=length)
-    return torch.fft.irfft(spectrum, n=length)[..., lead : lead + n]
+    wet: Tensor = torch.fft.irfft(spectrum, n=length)[..., lead : lead + n]
+    return wet
 
 
 class EqTwin(Twin):
@@ -322,8 +324,8 @@ class _WetPathTwin(Twin):
 
     def gain(self, level_db: Tensor, *, name: str) -> Tensor:
         """Linear level, exactly zero at the silent end of the range."""
-        audible = (level_db != self.spec.parameter(name).off_at).to(level_db.dtype)
-        return audible * _gain(level_db)
+        silent_db = level_db.new_tensor(self.spec.parameter(name).off_at or 0.0)
+        return torch.where(level_db == silent_db, torch.zeros_like(level_db), _gain(level_db))
 
 
 class DelayTwin(_WetPathTwin):
@@ -380,8 +382,9 @@ class ReverbTwin(_WetPathTwin):
         n = x.shape[-1]
         length = fast_fft_length(n + path.shape[-1] + response.shape[-1])
         send = torch.fft.rfft(0.5 * (x[:, 0] + x[:, 1]), n=length) * torch.fft.rfft(path.to(x.dtype), n=length)
-        wet = send[:, None] * torch.fft.rfft(response.to(x.dtype), n=length)
-        return torch.fft.irfft(wet, n=length)[..., _LEAD : _LEAD + n]
+        spectrum = send[:, None] * torch.fft.rfft(response.to(x.dtype), n=length)
+        wet: Tensor = torch.fft.irfft(spectrum, n=length)[..., _LEAD : _LEAD + n]
+        return wet
 
     def impulse_response(self, p: dict[str, Tensor]) -> Tensor:
         """Left and right impulse response, shape (nodes, 2, taps); see `reference.reverb_impulse_response`."""

@@ -1,0 +1,213 @@
+"""Rebuilds and renders a session from a written .rpp alone, read with two independent parsers."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import rpp
+import rppxml
+import soundfile
+
+from mixbridge.bridge.audio import as_stereo, resample
+from mixbridge.bridge.processors.reference import apply_processor
+
+SINE_LAW = 0.70710678
+
+
+@dataclass
+class Tree:
+    """A block: name, parameters, and its lines and blocks in order."""
+
+    name: str
+    parameters: list[object]
+    children: list[Tree | list[object]] = field(default_factory=list)
+
+    def line(self, keyword: str) -> list[object]:
+        found = [c for c in self.children if isinstance(c, list) and c and c[0] == keyword]
+        assert len(found) == 1, f"{self.name}: {len(found)} lines {keyword}"
+        return found[0][1:]
+
+    def numbers(self, keyword: str) -> list[float]:
+        return [float(str(v)) for v in self.line(keyword)]
+
+    def blocks(self, name: str) -> list[Tree]:
+        return [c for c in self.children if isinstance(c, Tree) and c.name == name]
+
+
+def from_rpp(text: str) -> Tree:
+    def convert(element: object) -> Tree:
+        children = []
+        for child in element.children:  # type: ignore[attr-defined]
+            if isinstance(child, str):
+                children.append([child])
+            else:
+                children.append(list(child) if isinstance(child, list) else convert(child))
+        return Tree(element.tag, list(element.attrib), children)  # type: ignore[attr-defined]
+
+    return convert(rpp.loads(text))
+
+
+def from_rppxml(text: str) -> Tree:
+    def convert(element: object) -> Tree:
+        children = [list(c) if isinstance(c, list) else convert(c) for c in element.children]  # type: ignore[attr-defined]
+        return Tree(element.name, list(element.params), children)  # type: ignore[attr-defined]
+
+    return convert(rppxml.loads(text))
+
+
+def assert_agree(one: Tree, two: Tree) -> None:
+    """Both parsers saw the same; `two` turns what looks like a number into one."""
+    assert one.name == two.name
+    assert_same_tokens(one.parameters, two.parameters)
+    assert len(one.children) == len(two.children), one.name
+    for left, right in zip(one.children, two.children, strict=True):
+        assert type(left) is type(right)
+        if isinstance(left, Tree):
+            assert isinstance(right, Tree)
+            assert_agree(left, right)
+        elif str(left[0]).startswith("|"):
+            # One parser keeps the bar of a line of free text, the other does not.
+            assert [str(left[0])[1:]] == [str(v) for v in right]  # type: ignore[union-attr]
+        else:
+            assert_same_tokens(left, right)  # type: ignore[arg-type]
+
+
+def assert_same_tokens(one: list[object], two: list[object]) -> None:
+    assert len(one) == len(two), (one, two)
+    for left, right in zip(one, two, strict=True):
+        if isinstance(right, str):
+            assert left == right
+        else:
+            assert float(str(left)) == right, (one, two)
+
+
+def read_project(path: Path) -> Tree:
+    """Read with both parsers, which must agree."""
+    text = path.read_bytes().decode("utf-8")
+    tree = from_rpp(text)
+    assert_agree(tree, from_rppxml(text))
+    return tree
+
+
+def track_name(track: Tree) -> str:
+    """The name as REAPER shows it: the block where there is one, else the line."""
+    blocks = track.blocks("NAME")
+    if blocks:
+        (line,) = blocks[0].children
+        return str(line[0]).removeprefix("|")  # type: ignore[index]
+    return str(track.line("NAME")[0])
+
+
+def track_depths(project: Tree) -> list[tuple[str, int]]:
+    """Names of all tracks with the number of folders around each."""
+    depth, found = 0, []
+    for track in project.blocks("TRACK"):
+        found.append((track_name(track), depth))
+        kind, change = track.numbers("ISBUS")
+        assert (kind, change) in ((0, 0), (1, 1)) or (kind == 2 and change < 0)
+        depth += int(change)
+        assert depth >= 0
+    assert depth == 0, "a folder is left open"
+    return found
+
+
+# ------------------------------------------------------------------------------- render
+
+
+def fader_gains(values: list[float], *, project_law: float) -> np.ndarray:
+    """REAPER's measured formula for panning mode 3; only laws that need no table are accepted."""
+    volume, pan, law = values[:3]
+    law = project_law if law < 0 else law
+    if abs(law - SINE_LAW) < 1e-8:
+        boost = 1.0
+    else:
+        assert pan == 0.0, "a panned fader needs the sine law"
+        boost = law * math.sqrt(2.0)
+    theta = (1.0 + pan) * math.pi / 4.0
+    return volume * boost * np.array([[math.cos(theta)], [math.sin(theta)]])
+
+
+def slider_names(jsfx: Path) -> list[str]:
+    names = re.findall(r"^slider(\d+):(\w+)=", jsfx.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [int(n) for n, _ in names] == list(range(1, len(names) + 1))
+    return [name for _, name in names]
+
+
+def run_effect(effect: Tree, audio: np.ndarray, *, rate_hz: int, folder: Path) -> np.ndarray:
+    reference = str(effect.parameters[0])
+    assert reference.startswith("<Project>/")
+    jsfx = folder / "Effects" / reference.removeprefix("<Project>/")
+    names = slider_names(jsfx)
+    (values,) = effect.children
+    assert isinstance(values, list) and len(values) == 64
+    assert all(v == "-" for v in values[len(names) :])
+    settings = {name: float(str(value)) for name, value in zip(names, values, strict=False)}
+    mix = settings.pop("mix")
+    kind = jsfx.stem.removeprefix("mixbridge_")
+    return apply_processor(kind, audio, parameters=settings, sample_rate_hz=rate_hz, mix=mix)
+
+
+def run_chain(chains: list[Tree], audio: np.ndarray, *, rate_hz: int, folder: Path) -> np.ndarray:
+    for chain in chains:
+        for effect in chain.blocks("JS"):
+            audio = run_effect(effect, audio, rate_hz=rate_hz, folder=folder)
+    return audio
+
+
+def whole(samples: float) -> int:
+    assert abs(samples - round(samples)) < 1e-4, f"{samples} is between two samples"
+    return round(samples)
+
+
+def play_items(track: Tree, *, frames: int, rate_hz: int, folder: Path) -> np.ndarray:
+    out = np.zeros((2, frames))
+    for item in track.blocks("ITEM"):
+        assert item.numbers("FADEIN")[1:3] == [0, 0] and item.numbers("FADEOUT")[1:3] == [0, 0]
+        assert item.numbers("LOOP") == [0] and item.numbers("VOLPAN")[:3] == [1, 0, 1]
+        start, skip, length = (whole(item.numbers(k)[0] * rate_hz) for k in ("POSITION", "SOFFS", "LENGTH"))
+        file = folder / str(item.blocks("SOURCE")[0].line("FILE")[0])
+        data, from_hz = soundfile.read(file, dtype="float32", always_2d=True)
+        audio = as_stereo(resample(data.T, from_hz=from_hz, to_hz=rate_hz))[:, skip : skip + length]
+        assert audio.shape[1] == length, "the item is longer than its file"
+        assert start + length <= frames, "the item is longer than the session"
+        out[:, start : start + length] += audio
+    return -out if track.numbers("IPHASE") == [1] else out
+
+
+def render_project(path: Path) -> np.ndarray:
+    """Render the master of a project with the reference DSP; shape (2, n)."""
+    project, folder = read_project(path), path.parent
+    rate_hz = int(project.numbers("SAMPLERATE")[0])
+    bounds, start_s, end_s, tail, _ = project.numbers("RENDER_RANGE")
+    assert (bounds, start_s, tail) == (0, 0, 0)
+    frames = whole(end_s * rate_hz)
+    (project_law,) = project.numbers("PANLAW")
+
+    def fade(values: list[float], audio: np.ndarray) -> np.ndarray:
+        return audio * fader_gains(values, project_law=project_law)
+
+    open_folders: list[tuple[Tree, np.ndarray]] = []
+    total = np.zeros((2, frames))
+
+    def finish(track: Tree, audio: np.ndarray) -> None:
+        audio = run_chain(track.blocks("FXCHAIN"), audio, rate_hz=rate_hz, folder=folder)
+        assert track.numbers("MAINSEND") == [1, 0] and track.numbers("MUTESOLO") == [0, 0, 0]
+        target = open_folders[-1][1] if open_folders else total
+        target += fade(track.numbers("VOLPAN"), audio)
+
+    for track in project.blocks("TRACK"):
+        audio = play_items(track, frames=frames, rate_hz=rate_hz, folder=folder)
+        change = int(track.numbers("ISBUS")[1])
+        if change > 0:
+            open_folders.append((track, audio))
+            continue
+        finish(track, audio)
+        for _ in range(-change):
+            finish(*open_folders.pop())
+    assert not open_folders
+    total = run_chain(project.blocks("MASTERFXLIST"), total, rate_hz=rate_hz, folder=folder)
+    return fade(project.numbers("MASTER_VOLUME"), total)
