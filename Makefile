@@ -4,6 +4,7 @@ PYTHON ?= python3
 # Package index with CPU builds of torch; empty: the index that pip is set up for.
 TORCH_INDEX ?=
 # Folder of songs (each with stems/ and mix.*) for the benchmark.
+# Folder of songs to measure: each with stems/ and mix.*.
 SONGS ?= ../shared/songs
 # Tests that run at the same time.
 JOBS ?= 2
@@ -42,7 +43,7 @@ lint: environment-dev ## check style and formatting
 types: environment-dev ## check types
 	@mkdir -p $(TYPED) && ln -sfn ../.. $(TYPED)/mixbridge
 	MYPYPATH=$(TYPED) $(BIN)/mypy -p mixbridge
-	$(BIN)/mypy scripts
+	MYPYPATH=$(TYPED) $(BIN)/mypy scripts
 
 pytest: environment-dev ## run the tests
 	$(THREADS) $(BIN)/pytest -n $(JOBS) --dist loadfile
@@ -51,7 +52,7 @@ format: environment-dev ## put the code into its form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-benchmark: environment-dev ## measure the songs beside the checkout into benchmarks/results
+benchmark: environment-dev ## measure the songs in SONGS into benchmarks/results
 	$(BIN)/python benchmarks/songs.py $(SONGS)
 
 clean: ## remove what the other targets made

@@ -22,6 +22,8 @@ MAX_FADER_DB = 12.0
 #: Pans nearer to the centre than this are the centre (0.00001 dB).
 CENTRE_PAN = 1e-6
 
+_PAN_DIGITS = 12
+
 #: Types that treat left and right alike and apart, so that a pan may come before or after them.
 _PER_CHANNEL = frozenset(("eq", "delay", "gain_pan"))
 
@@ -229,7 +231,9 @@ def solve_fader(left: float, right: float) -> tuple[float, float]:
         0 exactly where both gains agree.
     """
     gain = math.hypot(left, right) / math.sqrt(2.0)
-    pan = min(max(math.atan2(right, left) * 4.0 / math.pi - 1.0, -1.0), 1.0) if gain > 0.0 else 0.0
+    pan = math.atan2(right, left) * 4.0 / math.pi - 1.0 if gain > 0.0 else 0.0
+    # Rounded far below anything audible, so that a pan of 0.4 reads 0.4 and hard is hard.
+    pan = round(min(max(pan, -1.0), 1.0), _PAN_DIGITS)
     return (gain, 0.0) if abs(pan) < CENTRE_PAN else (gain, pan)
 
 

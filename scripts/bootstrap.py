@@ -73,7 +73,7 @@ def create_venv(venv: Path) -> None:
     """Make an empty environment in place of an unusable one."""
     if same_python(venv):
         return
-    say("creating %s with Python %d.%d.%d" % ((venv,) + tuple(sys.version_info[:3])))
+    say("creating %s with Python %s" % (venv, sys.version.split()[0]))
     if subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)]).returncode:
         raise SetupError("Python has no working venv module; install it (on Debian and Ubuntu: python3-venv)")
 

@@ -160,9 +160,7 @@ def reduction_db(found: Found, name: str) -> float:
     signal = np.asarray(found.stem(name), dtype=np.float64)
     total_db = 0.0
     for node in found.graph.chain(name):
-        output = apply_processor(
-            node.type, signal, parameters=node.parameters, sample_rate_hz=rate_hz, mix=node.mix
-        )
+        output = apply_processor(node.type, signal, parameters=node.parameters, sample_rate_hz=rate_hz, mix=node.mix)
         if node.type == "compressor":
             energy = (signal**2).sum(axis=0)
             loud = energy > 1e-10

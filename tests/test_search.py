@@ -22,7 +22,13 @@ from mixbridge.bridge.search.evaluate import Evaluator, evaluation_windows
 from mixbridge.bridge.search.parameters import ConsoleParameters, plan_of, position_of, value_at
 from mixbridge.bridge.search.prune import PruneState, prune_round
 from mixbridge.bridge.search.search import Quality, Search, SearchSettings, fold
-from mixbridge.bridge.search.start import echo_times_ms, least_squares_gains, with_gains, with_start_values
+from mixbridge.bridge.search.start import (
+    CLEAR_ECHO,
+    find_echoes,
+    least_squares_gains,
+    with_gains,
+    with_start_values,
+)
 from mixbridge.bridge.search.working_set import WorkingSet
 
 from .dsp import null_db, programme, random_parameters
@@ -154,15 +160,25 @@ def test_least_squares_never_inverts_a_stem(song: WorkingSet) -> None:
     assert least_squares_gains(inverted).min() >= 0.0
 
 
-def test_echoes_are_found() -> None:
+def test_echoes_are_found_with_their_level() -> None:
     random = np.random.default_rng(0)
     dry = random.standard_normal(20 * LOSS_RATE_HZ) * (random.random(20 * LOSS_RATE_HZ) < 0.01)
     lag = int(0.375 * LOSS_RATE_HZ)
-    echo = np.zeros_like(dry)
-    echo[lag:] = 0.4 * dry[:-lag]
-    times = echo_times_ms(dry, echo, count=4)
-    assert min(abs(t - 375.0) for t in times) < 0.1
-    assert len(times) == 4
+    echo = 0.05 * random.standard_normal(len(dry))
+    echo[lag:] += 0.4 * dry[:-lag]
+    echoes = find_echoes(dry, echo, count=4)
+    assert len(echoes) == 4
+    best = max(echoes, key=lambda e: e.clarity)
+    assert best.clarity > CLEAR_ECHO
+    assert best.time_ms == pytest.approx(375.0, abs=0.1)
+    assert best.gain == pytest.approx(0.4, rel=0.2)
+
+
+def test_no_echo_is_clear_where_there_is_none() -> None:
+    dry, noise = np.random.default_rng(1).standard_normal((2, 20 * LOSS_RATE_HZ))
+    assert max(e.clarity for e in find_echoes(dry, noise, count=4)) < CLEAR_ECHO
+    assert len(find_echoes(dry[:1000], noise[:1000], count=4)) == 4
+    assert len(find_echoes(0.0 * dry, 0.0 * noise, count=4)) == 4
 
 
 def test_the_start_is_as_good_as_the_least_squares_gains(console: MixGraph, song: WorkingSet) -> None:

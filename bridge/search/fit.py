@@ -27,7 +27,7 @@ GAIN_STAGED_TYPES = ("eq", "delay", "reverb")
 GAIN_STAGING_WEIGHT = 1e-3
 
 #: Learning rates in shares of a parameter's range per step.
-BASE_RATE = 0.006
+BASE_RATE = 0.015
 RATE_FACTORS = {MIX.name: 2.0, GAIN_PAN.parameter("gain_db").name: 0.5}
 
 #: The cosine schedule ends at this share of the learning rate.
@@ -77,7 +77,7 @@ class Fitter:
         if not graph.processors or not settings.steps:
             return
         groups = self.parameters.groups(rate=BASE_RATE * settings.rate_share, rates=RATE_FACTORS)
-        optimiser = torch.optim.AdamW(groups, weight_decay=0.0, betas=(0.9, 0.98))
+        optimiser = torch.optim.AdamW(groups, weight_decay=0.0, betas=(0.9, 0.95))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate_at(step, settings.steps))
         for step in range(settings.steps):
             inputs, target = self._segment(plan.inputs, settings.stream, step)

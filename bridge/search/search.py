@@ -57,7 +57,7 @@ class Quality:
 
 QUALITIES: dict[str, Quality] = {
     "draft": Quality(gain_pan_steps=10, console_steps=40, rounds=2, round_steps=8),
-    "standard": Quality(gain_pan_steps=60, console_steps=240, rounds=4, round_steps=25),
+    "standard": Quality(gain_pan_steps=40, console_steps=160, rounds=4, round_steps=20),
     "best": Quality(gain_pan_steps=150, console_steps=1500, rounds=12, round_steps=100),
 }
 
@@ -203,7 +203,7 @@ class Search:
         evaluator = self._evaluator(active, parameters)
         fitter = Fitter(self.song, parameters, self.twins, seed=self.settings.seed, device=self.device)
         before = evaluator.refresh(only)
-        settings = FitSettings(self.quality.gain_pan_steps, rate_share=0.5, stream=_STREAM_GAIN_PAN)
+        settings = FitSettings(self.quality.gain_pan_steps, rate_share=0.25, stream=_STREAM_GAIN_PAN)
         best = self._fit_if_better(fitter, evaluator, only, settings, before, "gain and pan")
         fitted = parameters.to_graph(only)
         self.state.loss["plain_sum"] = self._whole_loss(active.without({p.id for p in active.processors}), parameters)

@@ -7,6 +7,7 @@ gradient steps for one line of algebra.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,13 @@ _LOOK_S = 60.0
 
 #: Wet share a delay or reverb starts with: enough for a gradient, too little to be heard.
 START_WET = 0.006
+
+#: From this clarity on an echo is taken for real and starts at its own level, up to this wet share.
+CLEAR_ECHO = 12.0
+LARGEST_START_WET = 0.4
+
+#: Segment of the estimate of an impulse response (samples, a power of two).
+_ECHO_SEGMENT = 1 << 17
 
 #: Where echoes are looked for.
 ECHO_RANGE_MS = (30.0, 1000.0)
@@ -109,7 +117,7 @@ def with_start_values(graph: MixGraph, song: WorkingSet, gains: Array) -> MixGra
         level_db = _levels_db(signal)
         for node in graph.chain(channel.id):
             if node.type == "delay":
-                values[node.id] = _delay_start(signal.mean(axis=0), residual)
+                values[node.id] = _delay_start(_faded(signal, channel.id, gains, song), residual)
             else:
                 values[node.id] = _START[node.type](level_db) if node.type in _START else {}
     return with_values(with_gains(graph, song, gains), values)
@@ -129,6 +137,13 @@ def _channel_signals(graph: MixGraph, song: WorkingSet, gains: Array, frames: in
         total += scaled
     signals[graph.master.id] = total
     return signals
+
+
+def _faded(signal: Array, channel_id: str, gains: Array, song: WorkingSet) -> Array:
+    """A channel in mono at the level at which it is in the mix."""
+    if channel_id in song.stem_ids:
+        signal = signal * gains[song.stem_ids.index(channel_id)][:, None]
+    return np.asarray(signal.mean(axis=0))
 
 
 def _levels_db(signal: Array) -> Array:
@@ -157,28 +172,74 @@ _START: dict[str, Callable[[Array], dict[str, float]]] = {
 
 
 def _delay_start(signal: Array, residual: Array) -> dict[str, float]:
-    times_ms = echo_times_ms(signal, residual, count=DELAY_TAPS)
-    values = {"mix": START_WET}
-    for tap, time_ms in enumerate(times_ms, start=1):
-        values |= {f"tap{tap}_time_ms": time_ms, f"tap{tap}_level_db": -3.0}
+    found = find_echoes(signal, residual, count=DELAY_TAPS)
+    clear = [e.gain for e in found if e.clarity >= CLEAR_ECHO]
+    # A clear echo starts at its own level, the strongest tap at 0 dB; otherwise all is next to silent.
+    mix = min(max(clear, default=START_WET), LARGEST_START_WET)
+    values = {"mix": mix}
+    for tap, echo in enumerate(found, start=1):
+        level_db = 20.0 * float(np.log10(max(echo.gain / mix, 1e-9))) if echo.clarity >= CLEAR_ECHO else -12.0
+        values |= {f"tap{tap}_time_ms": echo.time_ms, f"tap{tap}_level_db": float(np.clip(level_db, -30.0, 3.0))}
         values |= {f"tap{tap}_low_cut_hz": 40.0, f"tap{tap}_high_cut_hz": 12000.0}
     return values
 
 
-def echo_times_ms(signal: Array, residual: Array, *, count: int) -> list[float]:
-    """Lags at which the rest of the mix looks most like a repetition of a channel.
+@dataclass(frozen=True)
+class Echo:
+    """A lag at which a channel seems to be repeated in the mix.
 
-    Peaks of the whitened cross-correlation (PHAT) in `ECHO_RANGE_MS`, at least 10 ms apart,
-    earliest first; evenly spread where there are too few.
+    Attributes
+    ----------
+    time_ms : float
+    gain : float
+        Linear level of the repetition relative to the channel.
+    clarity : float
+        Its height in standard deviations of all lags; noise stays below about 8.
     """
-    length = scipy.fft.next_fast_len(2 * len(signal), real=True)
-    cross = scipy.fft.rfft(residual, length) * np.conj(scipy.fft.rfft(signal, length))
-    magnitude = np.abs(cross)
-    correlation = scipy.fft.irfft(cross / (magnitude + 1e-3 * magnitude.max() + 1e-30), length)
+
+    time_ms: float
+    gain: float
+    clarity: float
+
+
+def find_echoes(signal: Array, residual: Array, *, count: int) -> list[Echo]:
+    """Where and how loudly the rest of the mix repeats a channel.
+
+    The impulse response from the channel to the residual is estimated by regularised division of
+    cross and power spectra averaged over overlapping segments; its largest peaks in
+    `ECHO_RANGE_MS`, at least 10 ms apart, are the echoes.
+
+    Parameters
+    ----------
+    signal, residual : array, shape=(n,)
+        The channel, and the mix less what is already explained, at `metrics.LOSS_RATE_HZ`.
+
+    Returns
+    -------
+    list of Echo
+        `count` of them, earliest first; where there are fewer peaks, evenly spread ones of clarity 0.
+    """
+    response = _response(signal, residual)
     low, high = (int(t * LOSS_RATE_HZ / 1000) for t in ECHO_RANGE_MS)
-    window = np.asarray(correlation[low:high])
-    peaks, _ = scipy.signal.find_peaks(window, distance=LOSS_RATE_HZ // 100)
-    best = sorted(peaks[np.argsort(window[peaks])[::-1][:count]] + low)
-    times = [1000.0 * lag / LOSS_RATE_HZ for lag in best]
-    spread = [120.0 * n for n in range(1, count + 1)]
-    return [*times, *spread[len(times) :]]
+    window = response[low:high]
+    spread = float(window.std())
+    peaks, _ = scipy.signal.find_peaks(window, distance=LOSS_RATE_HZ // 100, height=max(spread, 1e-12))
+    best = sorted(peaks[np.argsort(window[peaks])[::-1][:count]])
+    echoes = [Echo(1000.0 * (p + low) / LOSS_RATE_HZ, float(window[p]), float(window[p]) / spread) for p in best]
+    return [*echoes, *(Echo(120.0 * n, 0.0, 0.0) for n in range(len(echoes) + 1, count + 1))]
+
+
+def _response(signal: Array, residual: Array) -> Array:
+    """Impulse response from one signal to another, shape (segment,)."""
+    frames = min(len(signal), _ECHO_SEGMENT)
+    window = np.hanning(frames)
+    bias = float(window.sum() / max((window**2).sum(), 1e-12))
+    cross = np.zeros(_ECHO_SEGMENT + 1, dtype=np.complex128)
+    power = np.zeros(_ECHO_SEGMENT + 1)
+    for start in range(0, len(signal) - frames + 1, max(frames // 2, 1)):
+        # The window fades the channel only: an echo of its end must still be seen.
+        source = scipy.fft.rfft(signal[start : start + frames] * window, 2 * _ECHO_SEGMENT)
+        answer = scipy.fft.rfft(residual[start : start + 2 * frames], 2 * _ECHO_SEGMENT)
+        cross += answer * np.conj(source)
+        power += np.abs(source) ** 2 * bias
+    return np.asarray(scipy.fft.irfft(cross / (power + 0.01 * power.mean() + 1e-20))[:_ECHO_SEGMENT])

@@ -1,0 +1,198 @@
+"""The documentation says what is so: commands run as shown, tables equal the code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import scipy.signal
+from pydantic import BaseModel
+
+from mixbridge.bridge import graph as graph_module
+from mixbridge.bridge.graph import MAX_FILE_BYTES, MixGraph
+from mixbridge.bridge.processors.specs import CHAIN_ORDER, SPECS, Parameter
+
+from .conftest import SONG_RATE_HZ, SmallSong
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FORMAT_PAGE = (ROOT / "docs" / "graph-format.md").read_text(encoding="utf-8")
+
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMAND_TIMEOUT_S = 900
+
+
+def fences(text: str, language: str) -> list[str]:
+    return [body for kind, body in FENCE.findall(text) if kind == language]
+
+
+def readme_commands() -> list[str]:
+    lines = [line for block in fences(README, "console") for line in block.splitlines()]
+    assert all(line.startswith("$ ") for line in lines), "console blocks hold one command a line"
+    return [line.removeprefix("$ ") for line in lines]
+
+
+def environment() -> dict[str, str]:
+    """Ours, with the commands of the running interpreter first, and no terminal to draw for."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {**os.environ, "PATH": path, "COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"}
+
+
+def run(command: list[str], *, cwd: Path) -> str:
+    done = subprocess.run(
+        command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False
+    )
+    assert done.returncode == 0, f"{command} failed with exit code {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+# ------------------------------------------------------------------------------------ README
+
+
+def test_there_are_exactly_two_set_up_commands_and_make_knows_them() -> None:
+    set_up = README.partition("## Set up")[2].partition("\n## ")[0]
+    commands = [line for block in fences(set_up, "console") for line in block.splitlines()]
+    assert commands == ["$ make demo", "$ make test"]
+    for command in commands:
+        plan = run([*command.removeprefix("$ ").split(), "--dry-run"], cwd=ROOT)
+        assert "scripts/bootstrap.py" in plan
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_readme_run_as_shown(tmp_path: Path, make_small_song: Callable[..., SmallSong]) -> None:
+    song = make_small_song(seconds=7.0, gains={"kick": 0.8, "snare": 0.5, "bass": 0.6})
+    # Faders alone cannot make this mix: the session needs effects.
+    song.write_mix(scipy.signal.sosfilt(scipy.signal.butter(2, 1500, fs=SONG_RATE_HZ, output="sos"), song.mix))
+    (groups,) = fences(README, "yaml")
+    (tmp_path / "groups.yaml").write_text(groups, encoding="utf-8")
+    commands = [c for c in readme_commands() if c.startswith("mixbridge ")]
+    assert commands
+    for command in commands:
+        run(["bash", "-c", command], cwd=tmp_path)
+
+    # What the README's table promises is there, and the first look is a part only.
+    promised = re.findall(r"^\| `([\w./]+)` \|", README.partition("| file |")[2].partition("\n\n")[0], re.MULTILINE)
+    assert len(promised) == 6
+    for name in promised:
+        path = tmp_path / "mix.mixbridge" / name
+        assert path.is_file() or any(path.iterdir()), f"{name} is missing"
+    whole = MixGraph.load(tmp_path / "mix.mixbridge" / "graph.json")
+    assert MixGraph.load(tmp_path / "first-look.mixbridge" / "graph.json").frames < whole.frames
+    assert json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["seed"] == 7
+    assert {bus.name for bus in MixGraph.load(tmp_path / "grouped.mixbridge" / "graph.json").buses} == {
+        "drums",
+        "low end",
+    }
+
+    # "make demo" analyses the files that the demo song consists of.
+    plan = run(["make", "demo", "--dry-run"], cwd=ROOT)
+    parts = re.findall(r"(?<=\sdemo-song/)\S+", plan)
+    assert len(parts) == 2
+    assert all((tmp_path / "mixbridge-demo" / part).exists() for part in parts)
+
+    (program,) = fences(README, "python")
+    printed = run([sys.executable, "-c", program], cwd=tmp_path)
+    assert "kick" in printed
+    assert "plain_sum" in printed
+
+
+def test_the_readme_names_the_options_of_analyze() -> None:
+    help_text = run([sys.executable, "-m", "mixbridge", "analyze", "--help"], cwd=ROOT)
+    known = set(re.findall(r"--[a-z][a-z-]+", help_text)) - {"--help"}
+    table = README.partition("| option |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"--[a-z][a-z-]+", table)) == known
+    for command in readme_commands():
+        if command.startswith("mixbridge analyze"):
+            assert set(re.findall(r"--[a-z][a-z-]+", command)) <= known, command
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/graph-format.md"])
+def test_relative_links_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith("#"):
+            headings = {h.lower().replace(" ", "-") for h in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
+            assert target.removeprefix("#") in headings, target
+        elif "://" not in target:
+            assert (ROOT / page).parent.joinpath(target).exists(), target
+
+
+# -------------------------------------------------------------------------- docs/graph-format
+
+
+def section(heading: str) -> str:
+    match = re.search(rf"^(#+) {re.escape(heading)}$", FORMAT_PAGE, re.MULTILINE)
+    assert match, f"the page has no section {heading!r}"
+    return re.split(r"^#+ ", FORMAT_PAGE[match.end() :], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def table_rows(text: str) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+@pytest.mark.parametrize(
+    ("heading", "model"),
+    [
+        ("The graph", "MixGraph"),
+        *((name, name) for name in ("Stem", "Bus", "Master", "Processor", "Edge", "Provenance", "Loss")),
+    ],
+)
+def test_every_field_of_the_format_is_documented(heading: str, model: str) -> None:
+    kind: type[BaseModel] = getattr(graph_module, model)
+    names = [row[0].strip("`") for row in table_rows(section(heading))]
+    assert len(names) == len(set(names))
+    assert set(names) == set(kind.model_fields)
+
+
+def read_parameter(cells: list[str]) -> Parameter:
+    name, label, unit, low, high, default, scale, off = cells
+    assert scale in ("linear", "log")
+    return Parameter(
+        name=name.strip("`"),
+        label=label,
+        default=float(default),
+        minimum=float(low),
+        maximum=float(high),
+        unit=unit,
+        scale="log" if scale == "log" else "linear",
+        off_at=float(off) if off else None,
+    )
+
+
+@pytest.mark.parametrize("kind", list(SPECS))
+def test_the_parameter_tables_equal_the_specifications(kind: str) -> None:
+    spec = SPECS[kind]
+    read = [read_parameter(row) for row in table_rows(section(f"`{spec.type}`: {spec.label}"))]
+    assert [p.name for p in read] == list(spec.names)
+    for shown, real in zip(read, spec.parameters, strict=True):
+        for field in ("label", "unit", "scale", "minimum", "maximum", "off_at"):
+            assert getattr(shown, field) == getattr(real, field), f"{real.name}: {field}"
+        # Written with six digits.
+        assert shown.default == pytest.approx(real.default, rel=1e-5)
+
+
+def test_the_parameter_tables_are_all_and_in_the_order_of_a_chain() -> None:
+    shown = re.findall(r"^### `(\w+)`: ", FORMAT_PAGE, re.MULTILINE)
+    assert shown == list(CHAIN_ORDER)
+
+
+def test_the_example_is_a_graph_and_uses_every_field() -> None:
+    (text,) = fences(FORMAT_PAGE, "json")
+    graph = MixGraph.from_json(text)
+    assert MixGraph.from_json(graph.to_json()) == graph
+    data = json.loads(text)
+    assert set(data) == set(MixGraph.model_fields)
+    by_type = {node["type"]: set(node) for node in data["nodes"]}
+    for kind, model in (("stem", "Stem"), ("bus", "Bus"), ("master", "Master"), ("compressor", "Processor")):
+        assert by_type[kind] == set(getattr(graph_module, model).model_fields)
+
+
+def test_the_limit_of_a_file_is_the_one_in_force() -> None:
+    assert f"at most {MAX_FILE_BYTES // 2**20} MiB" in FORMAT_PAGE

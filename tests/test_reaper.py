@@ -1,0 +1,481 @@
+"""REAPER projects: what is written sounds like the graph, survives odd names, and is whole or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mixbridge.bridge.audio import as_stereo, read_audio, resample
+from mixbridge.bridge.errors import AudioFileError, ExportError, MixbridgeError, OutputError
+from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, Processor, Provenance, Stem
+from mixbridge.bridge.processors.specs import SPECS, spec_of
+from mixbridge.bridge.render import render_graph
+from mixbridge.exporters.reaper import folder as folder_module
+from mixbridge.exporters.reaper.project import export_reaper
+from mixbridge.exporters.reaper.rpp import Block, Word, number, quote
+
+from .dsp import null_db, programme, random_parameters
+from .rpp_rebuild import from_rpp, read_project, render_project, track_depths, track_name
+
+NASTY = ["#kick", "a\"b'c", "音", "a\"b'c`d", "two words", ";x", "<TRACK", ">", "|", "007", "1e5", "", "  ", "`", "-"]
+NULL_DB = -80.0
+
+
+# ----------------------------------------------------------------------------- material
+
+
+def chain_edges(channel: str, chain: list[Processor], target: str | None) -> list[Edge]:
+    path = [channel, *(p.id for p in chain)]
+    ends = [*path[1:], target]
+    return [Edge(source=a, target=b) for a, b in zip(path, ends, strict=True) if b is not None]
+
+
+@st.composite
+def chains(draw: st.DrawFn, channel: str, random: np.random.Generator) -> list[Processor]:
+    # Gain/pan is what exporting rearranges, so that it comes more often.
+    kinds = draw(st.lists(st.sampled_from([*SPECS, "gain_pan", "gain_pan"]), max_size=5))
+    found = []
+    for index, kind in enumerate(kinds):
+        parameters = random_parameters(spec_of(kind), random)
+        if kind == "gain_pan":
+            parameters = {
+                "gain_db": float(random.uniform(-20, 15)),
+                "pan": draw(st.sampled_from([0.0, 1.0, -1.0, float(random.uniform(-1, 1))])),
+            }
+        elif "makeup_db" in parameters:
+            parameters["makeup_db"] = float(random.uniform(-6, 6))
+        mix = draw(st.sampled_from([1.0, 0.0, float(random.random())]))
+        found.append(Processor(type=kind, id=f"{channel}/{index}", parameters=parameters, mix=mix))
+    return found
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> MixGraph:
+    """Any graph schema 1 allows: nested and empty buses, processors in any order, odd names."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+    names = draw(st.lists(st.one_of(st.sampled_from(NASTY), text), min_size=1, max_size=4))
+    bus_count = draw(st.integers(0, 3))
+    nodes: list[Node] = []
+    edges: list[Edge] = []
+    targets = ["master"]
+    for index in range(bus_count):
+        bus = Bus(id=f"bus{index}", name=draw(st.sampled_from(NASTY)))
+        chain = draw(chains(bus.id, random))
+        nodes += [bus, *chain]
+        edges += chain_edges(bus.id, chain, draw(st.sampled_from(targets)))
+        targets.append(bus.id)
+    for index, name in enumerate(names):
+        stem = Stem(
+            id=f"stem{index}", name=name, file=f"stem {index}.wav", channels=draw(st.sampled_from([1, 2])),
+            offset_samples=draw(st.integers(-3000, 3000)), polarity=draw(st.sampled_from([1, -1])),
+        )  # fmt: skip
+        chain = draw(chains(stem.id, random))
+        nodes += [stem, *chain]
+        edges += chain_edges(stem.id, chain, draw(st.sampled_from(targets)))
+    chain = draw(chains("master", random))
+    nodes += [Master(), *chain]
+    edges += chain_edges("master", chain, None)
+    return MixGraph(
+        name=draw(st.sampled_from([*NASTY, "song"])),
+        sample_rate_hz=draw(st.sampled_from([44100, 48000])),
+        start_frame=draw(st.sampled_from([0, 1234])),
+        frames=draw(st.sampled_from([12000, 9000])),
+        nodes=nodes,
+        edges=edges,
+        provenance=Provenance(notes=draw(st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=3))),
+    )
+
+
+def write_stems(graph: MixGraph, stems_dir: Path, *, rate_hz: int | None = None, frames: int = 11000) -> None:
+    stems_dir.mkdir(parents=True, exist_ok=True)
+    for index, stem in enumerate(graph.stems):
+        rate = rate_hz or graph.sample_rate_hz
+        audio = programme(seconds=frames / rate, rate_hz=rate, seed=index)[: stem.channels]
+        soundfile.write(stems_dir / stem.file, audio.T.astype(np.float32), rate)
+
+
+def reference_render(graph: MixGraph, stems_dir: Path) -> np.ndarray:
+    """The graph rendered from the stems themselves, placed sample by sample."""
+
+    def load(stem: Stem) -> np.ndarray:
+        path = stems_dir / stem.file
+        from_hz = soundfile.info(path).samplerate
+        audio = as_stereo(resample(read_audio(path), from_hz=from_hz, to_hz=graph.sample_rate_hz))
+        out = np.zeros((2, graph.frames))
+        for frame in range(2):
+            where = np.arange(audio.shape[1]) + stem.offset_samples - graph.start_frame
+            inside = (where >= 0) & (where < graph.frames)
+            out[frame, where[inside]] = stem.polarity * audio[frame, inside]
+        return out
+
+    return render_graph(graph, load)
+
+
+def assert_nulls(found: np.ndarray, expected: np.ndarray) -> None:
+    assert found.shape == expected.shape
+    if np.max(np.abs(expected)) < 1e-9:
+        assert np.max(np.abs(found)) < 1e-9
+    else:
+        assert null_db(found, expected) < NULL_DB
+
+
+def small_graph(names: list[str] | None = None, *, suffix: str = ".wav") -> MixGraph:
+    """One bus with an equalizer and one track beside it, panned."""
+    first, second = names or ["kick", "bass"]
+    defaults = {kind: spec.defaults() for kind, spec in SPECS.items()}
+    eq = Processor(type="eq", id="e", parameters=defaults["eq"] | {"bell1_db": 4.5})
+    pan = Processor(type="gain_pan", id="g", parameters={"gain_db": -3.0, "pan": 0.4})
+    nodes: list[Node] = [
+        Stem(id=first, name=first, file=f"{first}{suffix}", offset_samples=10),
+        Stem(id=second, name=second, file=f"{second}{suffix}", channels=1, polarity=-1),
+        Bus(id="bus", name="drums"), Master(), eq, pan,
+    ]  # fmt: skip
+    edges = [
+        Edge(source=first, target="bus"), Edge(source="bus", target="e"), Edge(source="e", target="master"),
+        Edge(source=second, target="g"), Edge(source="g", target="master"),
+    ]  # fmt: skip
+    return MixGraph(name="song", sample_rate_hz=44100, frames=12000, nodes=nodes, edges=edges)
+
+
+# -------------------------------------------------------------------------------- proof
+
+
+@given(graph=graphs(), link=st.booleans())
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_the_file_alone_sounds_like_the_graph(
+    graph: MixGraph, link: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = tmp_path_factory.mktemp("a folder with blanks")
+    write_stems(graph, root / "the stems")
+    path = export_reaper(graph, stems_dir=root / "the stems", folder=root / "out put" / "reaper", link=link)
+    assert all(len(line) < 4000 for line in path.read_bytes().split(b"\n"))
+    assert_nulls(render_project(path), reference_render(graph, root / "the stems"))
+    shutil.rmtree(root)
+
+
+@pytest.mark.parametrize("link", [False, True])
+@pytest.mark.parametrize(("suffix", "rate_hz"), [(".wav", 48000), (".flac", 44100), (".aiff", 22050), (".ogg", 44100)])
+def test_other_formats_and_rates(tmp_path: Path, link: bool, suffix: str, rate_hz: int) -> None:
+    graph = small_graph(suffix=suffix)
+    write_stems(graph, tmp_path / "stems", rate_hz=rate_hz)
+    path = export_reaper(graph, stems_dir=tmp_path / "stems", folder=tmp_path / "out", link=link)
+    assert_nulls(render_project(path), reference_render(graph, tmp_path / "stems"))
+    media = path.parent / "Media"
+    if link:
+        assert not media.exists()
+        kinds = {t.blocks("ITEM")[0].blocks("SOURCE")[0].parameters[0] for t in read_project(path).blocks("TRACK")[1:]}
+        assert kinds == {{".wav": "WAVE", ".aiff": "WAVE", ".flac": "FLAC", ".ogg": "VORBIS"}[suffix]}
+    else:
+        info = soundfile.info(media / "kick.wav")
+        assert (info.format, info.subtype, info.samplerate) == ("WAV", "FLOAT", 44100)
+        assert soundfile.info(media / "bass.wav").channels == 1
+
+
+def test_a_broken_level_is_noticed(tmp_path: Path) -> None:
+    """The proof above can fail: a fader that is wrong by 0.01 dB does not null."""
+    graph = small_graph()
+    write_stems(graph, tmp_path / "stems")
+    path = export_reaper(graph, stems_dir=tmp_path / "stems", folder=tmp_path / "out")
+    text = path.read_text(encoding="utf-8")
+    (line,) = [part for part in text.splitlines() if "VOLPAN" in part and " 0.4 " in part]
+    volume = line.split()[1]
+    path.write_text(text.replace(volume, str(float(volume) * 10 ** (0.01 / 20))), encoding="utf-8")
+    assert null_db(render_project(path), reference_render(graph, tmp_path / "stems")) > NULL_DB
+
+
+def test_wav_stems_at_the_session_rate_are_copied_byte_for_byte(tmp_path: Path) -> None:
+    graph = small_graph()
+    write_stems(graph, tmp_path / "stems")
+    path = export_reaper(graph, stems_dir=tmp_path / "stems", folder=tmp_path / "out")
+    for stem in graph.stems:
+        assert (path.parent / "Media" / stem.file).read_bytes() == (tmp_path / "stems" / stem.file).read_bytes()
+
+
+# ------------------------------------------------------------------------------- layout
+
+
+def test_folders_open_and_close_where_they_should(tmp_path: Path) -> None:
+    stems = [Stem(id=n, name=n, file=f"{n}.wav") for n in ("a", "b", "c", "d")]
+    nodes: list[Node] = [*stems, Bus(id="out", name="outer"), Bus(id="in", name="inner"), Bus(id="none", name="empty"),
+                         Master()]  # fmt: skip
+    pairs = [("a", "in"), ("in", "out"), ("b", "out"), ("c", "master"), ("d", "in"), ("out", "master"),
+             ("none", "master")]  # fmt: skip
+    edges = [Edge(source=a, target=b) for a, b in pairs]
+    graph = MixGraph(name="n", sample_rate_hz=44100, frames=12000, nodes=nodes, edges=edges)
+    write_stems(graph, tmp_path / "stems")
+    path = export_reaper(graph, stems_dir=tmp_path / "stems", folder=tmp_path / "out")
+    expected = [("outer", 0), ("inner", 1), ("a", 2), ("d", 2), ("b", 1), ("c", 0)]
+    assert track_depths(read_project(path)) == expected
+
+
+def test_the_mixer_is_used_where_it_can_be(tmp_path: Path) -> None:
+    graph = small_graph()
+    write_stems(graph, tmp_path / "stems")
+    path = export_reaper(graph, stems_dir=tmp_path / "stems", folder=tmp_path / "out")
+    project = read_project(path)
+    bus, kick, bass = project.blocks("TRACK")
+    volume, pan, law, *_ = bass.numbers("VOLPAN")
+    assert volume == pytest.approx(10 ** (-3 / 20) * np.sqrt(2)) and pan == pytest.approx(0.4)
+    assert law == pytest.approx(0.70710678, abs=1e-8)
+    assert not bass.blocks("FXCHAIN") and bass.numbers("IPHASE") == [1]
+    assert kick.numbers("VOLPAN")[:3] == [1, 0, -1] and kick.numbers("IPHASE") == [0]
+    assert len(bus.blocks("FXCHAIN")[0].blocks("JS")) == 1
+    assert project.numbers("PANLAW") == [1]
+    assert [p.name for p in (path.parent / "Effects").iterdir()] == ["mixbridge_eq.jsfx"]
+
+
+def test_rendering_gives_the_master_as_float_and_nothing_more(tmp_path: Path) -> None:
+    graph = small_graph()
+    write_stems(graph, tmp_path / "stems")
+    project = read_project(export_reaper(graph, stems_dir=tmp_path / "stems", folder=tmp_path / "out"))
+    assert project.numbers("RENDER_RANGE")[:4] == [0, 0, 12000 / 44100, 0]
+    assert project.numbers("RENDER_FMT") == [0, 2, 44100] and project.numbers("SAMPLERATE")[:2] == [44100, 1]
+    assert project.numbers("RENDER_STEMS") == [0] and project.numbers("RENDER_DITHER") == [0]
+    assert project.blocks("RENDER_CFG")[0].children == [["ZXZhdyAAAQ=="]]
+    assert project.line("RENDER_FILE") == ["song.wav"]
+
+
+def test_a_session_without_a_length_covers_its_files(tmp_path: Path) -> None:
+    graph = small_graph().model_copy(update={"frames": 0})
+    write_stems(graph, tmp_path / "stems")
+    path = export_reaper(graph, stems_dir=tmp_path / "stems", folder=tmp_path / "out")
+    assert render_project(path).shape[1] == 11000 + 10
+
+
+def test_a_stem_outside_the_session_gets_an_empty_track(tmp_path: Path) -> None:
+    graph = small_graph().model_copy(update={"start_frame": 20000})
+    write_stems(graph, tmp_path / "stems")
+    path = export_reaper(graph, stems_dir=tmp_path / "stems", folder=tmp_path / "out")
+    assert not any(t.blocks("ITEM") for t in read_project(path).blocks("TRACK"))
+    assert not np.any(render_project(path))
+
+
+def test_the_same_graph_gives_the_same_bytes(tmp_path: Path) -> None:
+    graph = small_graph()
+    write_stems(graph, tmp_path / "stems")
+    paths = [export_reaper(graph, stems_dir=tmp_path / "stems", folder=tmp_path / n / "out") for n in ("one", "two")]
+    files = [{p.relative_to(q.parent): p.read_bytes() for p in q.parent.rglob("*") if p.is_file()} for q in paths]
+    assert files[0] == files[1]
+    guids = [line for line in paths[0].read_text().splitlines() if "{" in line and "TRACKID" not in line]
+    assert len(guids) == len(set(guids)) > 5
+
+
+# -------------------------------------------------------------------------------- names
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_names_survive(tmp_path: Path, name: str) -> None:
+    graph = small_graph()
+    nodes = [n.model_copy(update={"name": name}) if isinstance(n, Stem | Bus) else n for n in graph.nodes]
+    graph = graph.model_copy(update={"nodes": nodes, "name": name})
+    write_stems(graph, tmp_path / "stems")
+    path = export_reaper(graph, stems_dir=tmp_path / "stems", folder=tmp_path / "out")
+    assert [track_name(t) for t in read_project(path).blocks("TRACK")] == [name] * 3
+    assert path.suffix == ".rpp" and path.parent == tmp_path / "out"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not allow such file names")
+def test_files_with_odd_names_are_found_again(tmp_path: Path) -> None:
+    graph = small_graph(["#a\"b'c", "音 ;`x`"])
+    write_stems(graph, tmp_path / "st ems")
+    for link in (False, True):
+        path = export_reaper(graph, stems_dir=tmp_path / "st ems", folder=tmp_path / "out", link=link)
+        assert_nulls(render_project(path), reference_render(graph, tmp_path / "st ems"))
+
+
+def test_two_stems_whose_files_would_get_one_name(tmp_path: Path) -> None:
+    graph = small_graph(["a:b", "A?B"])
+    write_stems(graph, tmp_path / "stems")
+    path = export_reaper(graph, stems_dir=tmp_path / "stems", folder=tmp_path / "out")
+    assert len(list((path.parent / "Media").iterdir())) == 2
+    assert_nulls(render_project(path), reference_render(graph, tmp_path / "stems"))
+
+
+def test_an_unwritable_link_is_refused_with_a_remedy(tmp_path: Path) -> None:
+    graph = small_graph(["a\"b'c`d", "x"])
+    write_stems(graph, tmp_path / "stems")
+    with pytest.raises(ExportError, match="without --link"):
+        export_reaper(graph, stems_dir=tmp_path / "stems", folder=tmp_path / "out", link=True)
+    assert_nothing_left(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["../secret.wav", "/etc/hostname", "a/../../b.wav"])
+def test_stems_outside_the_stems_folder_are_refused(tmp_path: Path, file: str) -> None:
+    graph = small_graph()
+    nodes = [n.model_copy(update={"file": file}) if isinstance(n, Stem) else n for n in graph.nodes]
+    with pytest.raises(ExportError, match="inside the stems folder"):
+        export_reaper(graph.model_copy(update={"nodes": nodes}), stems_dir=tmp_path, folder=tmp_path / "out")
+
+
+@given(text=st.text(st.characters(exclude_categories=["Cs"])))
+@settings(max_examples=300, deadline=None)
+def test_any_text_is_one_token_on_one_line(text: str) -> None:
+    block = Block([Word("TEST")])
+    block.add("NAME", text, "next")
+    lines = block.render().decode("utf-8").split("\n")
+    assert len(lines) == 4 and len(lines[1].splitlines()) == 1
+    (found,) = from_rpp("\n".join(lines)).children
+    assert found[2] == "next"  # type: ignore[index]
+    if text.isprintable() and not all(q in text for q in "\"'`"):
+        assert found[1] == text  # type: ignore[index]
+
+
+def test_quotes_follow_reapers_own_rule() -> None:
+    assert quote("a b") == '"a b"'
+    assert quote('a"b') == "'a\"b'"
+    assert quote("a\"b'c") == "`a\"b'c`"
+    assert quote("a\"b'c`d") == "`a\"b'c'd`"
+    assert quote("a\r\nb") == '"a  b"'
+
+
+@given(value=st.floats(-1e9, 1e9) | st.floats(-1e-9, 1e-9))
+@settings(max_examples=300, deadline=None)
+def test_numbers_read_back_exactly_and_have_no_exponent(value: float) -> None:
+    text = number(value)
+    assert "e" not in text.lower()
+    assert float(text) == value
+
+
+def test_a_line_that_reaper_cannot_read_is_refused() -> None:
+    block = Block([Word("TEST")])
+    block.add("FILE", "音" * 1400)
+    with pytest.raises(ExportError, match="too long"):
+        block.render()
+
+
+# ------------------------------------------------------------------- whole or not there
+
+
+def assert_nothing_left(root: Path) -> None:
+    assert [p.name for p in root.iterdir() if p.name != "stems"] == []
+
+
+def test_a_missing_stem_leaves_nothing(tmp_path: Path) -> None:
+    graph = small_graph()
+    write_stems(graph, tmp_path / "stems")
+    (tmp_path / "stems" / "bass.wav").unlink()
+    with pytest.raises(AudioFileError, match=r"bass\.wav"):
+        export_reaper(graph, stems_dir=tmp_path / "stems", folder=tmp_path / "out")
+    assert_nothing_left(tmp_path)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("where", ["_write_manifest", "_carry_over", "_swap"])
+def test_a_failure_leaves_the_old_export_or_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, where: str
+) -> None:
+    graph = small_graph()
+    write_stems(graph, tmp_path / "stems")
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    expected = OutputError if isinstance(error, OSError) else KeyboardInterrupt
+    with monkeypatch.context() as patch:
+        patch.setattr(folder_module, where, fail)
+        with pytest.raises(expected):
+            export_reaper(graph, stems_dir=tmp_path / "stems", folder=tmp_path / "out")
+    assert_nothing_left(tmp_path)
+
+    path = export_reaper(graph, stems_dir=tmp_path / "stems", folder=tmp_path / "out")
+    before = {p: p.read_bytes() for p in path.parent.rglob("*") if p.is_file()}
+    with monkeypatch.context() as patch:
+        patch.setattr(folder_module, where, fail)
+        with pytest.raises(expected):
+            export_reaper(graph, stems_dir=tmp_path / "stems", folder=tmp_path / "out", name="other")
+    assert {p: p.read_bytes() for p in path.parent.rglob("*") if p.is_file()} == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "stems"]
+
+
+def test_an_interrupt_between_the_two_renames_brings_the_old_export_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = small_graph()
+    write_stems(graph, tmp_path / "stems")
+    path = export_reaper(graph, stems_dir=tmp_path / "stems", folder=tmp_path / "out")
+    rename = Path.rename
+
+    def fail_for_new(self: Path, target: Path) -> Path:
+        if self.name == "new":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail_for_new)
+    with pytest.raises(KeyboardInterrupt):
+        export_reaper(graph, stems_dir=tmp_path / "stems", folder=tmp_path / "out")
+    assert path.is_file()
+
+
+def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = small_graph()
+    write_stems(graph, tmp_path / "stems")
+
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(folder_module.tempfile, "mkdtemp", refuse)
+    with pytest.raises(OutputError, match=r"Permission denied.*--out"):
+        export_reaper(graph, stems_dir=tmp_path / "stems", folder=tmp_path / "locked" / "out")
+
+
+def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
+    graph = small_graph()
+    write_stems(graph, tmp_path / "stems")
+    (tmp_path / "file").write_text("mine")
+    for folder in (tmp_path / "file", tmp_path / "file" / "out"):
+        with pytest.raises(MixbridgeError):
+            export_reaper(graph, stems_dir=tmp_path / "stems", folder=folder)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_foreign_folder_is_not_touched(tmp_path: Path) -> None:
+    graph = small_graph()
+    write_stems(graph, tmp_path / "stems")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    with pytest.raises(OutputError, match="not an export of Mixbridge"):
+        export_reaper(graph, stems_dir=tmp_path / "stems", folder=tmp_path / "out")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+
+
+def test_what_the_user_added_or_changed_is_kept(tmp_path: Path) -> None:
+    graph = small_graph()
+    write_stems(graph, tmp_path / "stems")
+    path = export_reaper(graph, stems_dir=tmp_path / "stems", folder=tmp_path / "out")
+    fresh = path.read_bytes()
+    path.write_bytes(b"my edit")
+    (path.parent / "Media" / "vocals.wav").write_bytes(b"my recording")
+    for _ in range(2):
+        export_reaper(graph, stems_dir=tmp_path / "stems", folder=tmp_path / "out")
+        names = {p.relative_to(path.parent).as_posix(): p.read_bytes() for p in path.parent.rglob("*") if p.is_file()}
+        assert names["song.rpp"] == fresh
+        assert names["song (kept 1).rpp"] == b"my edit"
+        assert names["Media/vocals.wav"] == b"my recording"
+        assert len(names) == 1 + 1 + 3 + 1 + 1
+
+
+def test_what_a_killed_export_left_is_cleared_away(tmp_path: Path) -> None:
+    graph = small_graph()
+    write_stems(graph, tmp_path / "stems")
+    (tmp_path / ".partial-out-x1" / "new").mkdir(parents=True)
+    export_reaper(graph, stems_dir=tmp_path / "stems", folder=tmp_path / "out")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "stems"]
+
+
+def test_an_old_name_does_not_linger(tmp_path: Path) -> None:
+    graph = small_graph()
+    write_stems(graph, tmp_path / "stems")
+    export_reaper(graph, stems_dir=tmp_path / "stems", folder=tmp_path / "out", name="first")
+    export_reaper(graph, stems_dir=tmp_path / "stems", folder=tmp_path / "out", name="second", link=True)
+    assert [p.name for p in (tmp_path / "out").glob("*.rpp")] == ["second.rpp"]
+    manifest = json.loads((tmp_path / "out" / folder_module.MANIFEST).read_text())
+    assert set(manifest) == {"second.rpp", "Effects/mixbridge_eq.jsfx"}
