@@ -22,8 +22,8 @@ import soxr
 
 from .errors import AudioContentError, AudioFileError, ParameterError
 from .files import whole_file
-from .graph import gain_to_db
 from .groups import StemName, group_stems, name_stems, read_groups
+from .processors.equations import gain_to_db
 
 Audio = npt.NDArray[np.float32]
 Progress = Callable[[str, float], None]

@@ -20,8 +20,7 @@ import scipy.signal
 import soundfile
 
 from .files import whole_file, write_text_whole
-from .graph import gain_to_db
-from .processors.equations import BUTTERWORTH_Q, db_to_gain, pan_gains
+from .processors.equations import BUTTERWORTH_Q, db_to_gain, gain_to_db, pan_gains
 
 Signal = npt.NDArray[np.float64]
 

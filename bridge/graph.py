@@ -14,7 +14,6 @@ A stem, a bus or the master together with the processors that follow it in a row
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -420,13 +419,3 @@ def check_topology(graph: MixGraph) -> None:
     loose = [n for n in last if n != masters[0].id and n not in after_master]
     if loose:
         raise ValueError(f"edges: {loose[0]!r} does not reach the master's output")
-
-
-def db_to_gain(level_db: float) -> float:
-    """Decibels to a linear amplitude factor."""
-    return float(10.0 ** (level_db / 20.0))
-
-
-def gain_to_db(gain: float) -> float:
-    """Linear amplitude factor (> 0) to decibels; minus infinity for 0."""
-    return 20.0 * math.log10(gain) if gain > 0 else -math.inf

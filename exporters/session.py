@@ -10,10 +10,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from ..bridge.graph import Bus, Master, MixGraph, Processor, Stem, db_to_gain, gain_to_db
-from ..bridge.processors.equations import pan_gains
+from ..bridge.graph import Bus, Master, MixGraph, Processor, Stem
+from ..bridge.processors.equations import channel_gains, db_to_gain, gain_and_pan, gain_to_db
 from ..bridge.processors.specs import GAIN_PAN, spec_of
 
 #: A fader's usual upper end. What is louder is split over the fader and a gain insert.
@@ -210,13 +208,6 @@ def _media(graph: MixGraph, stem: Stem) -> Media:
 # ------------------------------------------------------------------------- fader and pan
 
 
-def channel_gains(node: Processor) -> tuple[float, float]:
-    """Left and right gain of a gain/pan processor, its dry part included (both >= 0)."""
-    left, right = pan_gains(node.parameters["pan"], xp=np)
-    wet = node.mix * db_to_gain(node.parameters["gain_db"])
-    return max(float(wet * left) + 1.0 - node.mix, 0.0), max(float(wet * right) + 1.0 - node.mix, 0.0)
-
-
 def solve_fader(left: float, right: float) -> tuple[float, float]:
     """The one (gain, pan) whose channel gains are `left` and `right`.
 
@@ -230,10 +221,9 @@ def solve_fader(left: float, right: float) -> tuple[float, float]:
     pan : float, -1 to 1
         0 exactly where both gains agree.
     """
-    gain = math.hypot(left, right) / math.sqrt(2.0)
-    pan = math.atan2(right, left) * 4.0 / math.pi - 1.0 if gain > 0.0 else 0.0
+    gain, pan = gain_and_pan(left, right)
     # Rounded far below anything audible, so that a pan of 0.4 reads 0.4 and hard is hard.
-    pan = round(min(max(pan, -1.0), 1.0), _PAN_DIGITS)
+    pan = round(pan, _PAN_DIGITS)
     return (gain, 0.0) if abs(pan) < CENTRE_PAN else (gain, pan)
 
 
@@ -244,7 +234,7 @@ def _strip(channel: Stem | Bus | Master, chain: Sequence[Processor], *, max_fade
     for index, node in enumerate(chain):
         after = chain[index + 1 :]
         if node.type == GAIN_PAN.type and all(spec_of(n.type).linear for n in after):
-            node_left, node_right = channel_gains(node)
+            node_left, node_right = channel_gains(**node.parameters, mix=node.mix)
             if not all(n.type in _PER_CHANNEL for n in after):
                 # The gain may move past a width or reverb, the pan may not.
                 gain, pan = solve_fader(node_left, node_right)

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, Processor, Stem, db_to_gain
-from mixbridge.bridge.processors.equations import pan_gains
+from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, Processor, Stem
+from mixbridge.bridge.processors.equations import channel_gains, db_to_gain, pan_gains
 from mixbridge.bridge.processors.reference import apply_processor
 from mixbridge.bridge.processors.specs import SPECS, spec_of
 from mixbridge.exporters.session import (
@@ -23,7 +23,6 @@ from mixbridge.exporters.session import (
     Strip,
     Track,
     build_session,
-    channel_gains,
     solve_fader,
 )
 
@@ -80,7 +79,7 @@ def test_every_pair_of_gains_has_a_fader_and_pan(left: float, right: float) -> N
 def test_channel_gains_are_those_of_the_reference(gain_db: float, pan: float, mix: float) -> None:
     node = gain_pan(0, gain_db, pan, mix)
     expected = apply_processor("gain_pan", np.ones((2, 1)), parameters=node.parameters, sample_rate_hz=RATE_HZ, mix=mix)
-    assert np.allclose(channel_gains(node), expected[:, 0], rtol=1e-12, atol=1e-12)
+    assert np.allclose(channel_gains(**node.parameters, mix=node.mix), expected[:, 0], rtol=1e-12, atol=1e-12)
 
 
 def test_a_plain_setting_comes_out_as_it_went_in() -> None:

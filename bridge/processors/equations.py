@@ -46,6 +46,11 @@ def db_to_gain(level_db: Any) -> Any:
     return 10.0 ** (level_db / 20.0)
 
 
+def gain_to_db(gain: float) -> float:
+    """Linear amplitude (>= 0) to decibels; minus infinity for 0."""
+    return 20.0 * math.log10(gain) if gain > 0.0 else -math.inf
+
+
 def pan_gains(pan: Any, *, xp: Any) -> tuple[Any, Any]:
     """Left and right gain of a pan position, constant power, unity at the centre.
 
@@ -56,17 +61,22 @@ def pan_gains(pan: Any, *, xp: Any) -> tuple[Any, Any]:
     return math.sqrt(2.0) * xp.cos(theta), math.sqrt(2.0) * xp.sin(theta)
 
 
-def gain_and_pan(left: float, right: float) -> tuple[float, float]:
-    """Gain (dB) and pan that give these (non-negative) left and right gains; inverts `pan_gains`.
+def channel_gains(*, gain_db: float, pan: float, mix: float) -> tuple[float, float]:
+    """Left and right gain of a gain/pan processor, its dry part included (both >= 0)."""
+    wet = mix * db_to_gain(gain_db)
+    left, right = pan_gains(pan, xp=math)
+    return max(wet * left + 1.0 - mix, 0.0), max(wet * right + 1.0 - mix, 0.0)
 
-    Equal gains give a pan of exactly 0; two zeros give minus infinity dB.
+
+def gain_and_pan(left: float, right: float) -> tuple[float, float]:
+    """Gain (linear) and pan that give these (non-negative) left and right gains; inverts `pan_gains`.
+
+    Equal gains give a pan of exactly 0.
     """
-    gain = math.hypot(left, right) / math.sqrt(2.0)
     if left == right:
-        gain, pan = left, 0.0
-    else:
-        pan = min(max(math.atan2(right, left) * 4.0 / math.pi - 1.0, -1.0), 1.0)
-    return (20.0 * math.log10(gain) if gain > 0.0 else -math.inf), pan
+        return left, 0.0
+    pan = math.atan2(right, left) * 4.0 / math.pi - 1.0
+    return math.hypot(left, right) / math.sqrt(2.0), min(max(pan, -1.0), 1.0)
 
 
 def time_constant(time_ms: Any, *, sample_rate_hz: float, xp: Any) -> Any:

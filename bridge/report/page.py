@@ -17,7 +17,8 @@ import numpy.typing as npt
 from markupsafe import Markup
 
 from ..files import write_text_whole
-from ..graph import MixGraph, Processor, gain_to_db
+from ..graph import MixGraph, Processor
+from ..processors.equations import gain_to_db
 from ..processors.specs import CHAIN_ORDER, SPECS
 from . import pictures
 from .drawing import Curve, draw_curve, draw_graph

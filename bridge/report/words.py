@@ -9,8 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from ..graph import Bus, MixGraph, Processor, Stem, db_to_gain, gain_to_db
-from ..processors.equations import LEVEL_FLOOR_DB, compressor_gain_db, gate_gain_db, pan_gains
+from ..graph import Bus, MixGraph, Processor, Stem
+from ..processors.equations import LEVEL_FLOOR_DB, compressor_gain_db, db_to_gain, gain_to_db, gate_gain_db, pan_gains
 from ..processors.specs import BELLS, DELAY_TAPS, EQ, SPECS, Parameter, ProcessorSpec, spec_of
 
 ChannelKind = Literal["track", "group", "master"]

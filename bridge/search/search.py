@@ -22,7 +22,7 @@ from ..console import DEFAULT_CONSOLE, build_console, load_console
 from ..files import write_text_whole
 from ..graph import Loss, MixGraph, Node, Processor, Provenance, Stem
 from ..metrics import LOSS_RATE_HZ, match_loss
-from ..processors.equations import db_to_gain, gain_and_pan, pan_gains
+from ..processors.equations import channel_gains, gain_and_pan, gain_to_db
 from ..processors.specs import SPECS
 from ..processors.twins import TwinSettings, make_twins
 from . import start
@@ -360,12 +360,9 @@ def fold(graph: MixGraph) -> MixGraph:
     nodes: list[Node] = []
     for node in graph.nodes:
         if isinstance(node, Processor) and node.type == "gain_pan":
-            wet = [
-                node.mix * db_to_gain(node.parameters["gain_db"]) * g for g in pan_gains(node.parameters["pan"], xp=np)
-            ]
-            gain_db, pan = gain_and_pan(*(float(g) + 1.0 - node.mix for g in wet))
-            low, high = (getattr(SPECS["gain_pan"].parameter("gain_db"), end) for end in ("minimum", "maximum"))
-            parameters = {"gain_db": min(max(gain_db, low), high), "pan": pan}
+            gain, pan = gain_and_pan(*channel_gains(**node.parameters, mix=node.mix))
+            gain_db = SPECS["gain_pan"].parameter("gain_db")
+            parameters = {"gain_db": min(max(gain_to_db(gain), gain_db.minimum), gain_db.maximum), "pan": pan}
             node = Processor(id=node.id, type=node.type, parameters=parameters)
         elif isinstance(node, Processor) and node.type == "imager":
             width = node.mix * node.parameters["width"] + 1.0 - node.mix

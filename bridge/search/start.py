@@ -18,7 +18,7 @@ import scipy.signal
 
 from ..graph import MixGraph, Node, Processor
 from ..metrics import LOSS_RATE_HZ, a_weighting_taps
-from ..processors.equations import gain_and_pan
+from ..processors.equations import gain_and_pan, gain_to_db
 from ..processors.reference import detector_level_db
 from ..processors.specs import DELAY_TAPS, GAIN_PAN, spec_of
 from .working_set import WorkingSet
@@ -84,9 +84,9 @@ def with_gains(graph: MixGraph, song: WorkingSet, gains: Array) -> MixGraph:
     """A graph with the gain/pan of every track set from least squares."""
     found = {}
     for stem_id, (left, right) in zip(song.stem_ids, gains, strict=True):
-        gain_db, pan = gain_and_pan(float(left), float(right))
-        low, high = _GAIN_DB.minimum, _GAIN_DB.maximum
-        found[f"{stem_id}/gain_pan"] = {"gain_db": min(max(gain_db, low), high), "pan": pan}
+        gain, pan = gain_and_pan(float(left), float(right))
+        gain_db = min(max(gain_to_db(gain), _GAIN_DB.minimum), _GAIN_DB.maximum)
+        found[f"{stem_id}/gain_pan"] = {"gain_db": gain_db, "pan": pan}
     return with_values(graph, found)
 
 

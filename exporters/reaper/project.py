@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...bridge.graph import MixGraph, gain_to_db
+from ...bridge.graph import MixGraph
+from ...bridge.processors.equations import gain_to_db
 from ...bridge.processors.specs import spec_of
 from ..session import MAX_FADER_DB, Folder, Insert, Media, Session, Strip, Track, build_session
 from .effects import EFFECTS_FOLDER, JSFX_FILES, jsfx_reference, jsfx_source, slider_tokens
