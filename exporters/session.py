@@ -246,9 +246,10 @@ def _strip(channel: Stem | Bus | Master, chain: Sequence[Processor], *, max_fade
             inserts.append(Insert(node.id, node.type, dict(node.parameters), node.mix))
     gain, pan = solve_fader(left, right)
     highest = db_to_gain(max_fader_db)
-    if gain > highest:
+    # What exceeds the fader by rounding alone is no reason for a gain insert.
+    if gain > highest * (1.0 + 1e-12):
         inserts.extend(_trims(channel.id, gain_to_db(gain / highest)))
-        gain = highest
+    gain = min(gain, highest)
     return Strip(channel.id, channel.name, tuple(inserts), gain, pan)
 
 
