@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..exporters.reaper.project import export_reaper
 from .audio import Multitrack, load_multitrack, resample, write_wav
 from .errors import OutputError, ParameterError
 from .graph import MixGraph, Stem
@@ -265,8 +266,6 @@ def _write_results(
     report("write", 0.2, MATCH_FILE)
     write_wav(files["match"], match, sample_rate_hz=song.sample_rate_hz)
     if "reaper" in settings.exports:
-        from ..exporters.reaper.project import export_reaper
-
         report("write", 0.4, "REAPER project")
         files["reaper"] = export_reaper(graph, stems_dir=stems_dir, folder=out / "reaper", link=settings.link)
     report("write", 0.7, REPORT_FILE)

@@ -112,14 +112,14 @@ def install_torch(venv: Path, torch_index: str) -> None:
 
 def install(venv: Path, extras: str, torch_index: str) -> None:
     """Install everything, Mixbridge itself editable."""
+    # setuptools from here and no build isolation below: so the build back end is pinned as well.
+    setuptools, editable = pinned("setuptools"), ".[%s]" % extras if extras else "."
+    if not pip(venv, setuptools):
+        raise SetupError("pip could not install %s; its message is above" % setuptools)
     install_torch(venv, torch_index)
     say("installing Mixbridge and its pinned dependencies")
-    # setuptools first and no build isolation: so the build back end is pinned as well.
-    editable = ".[%s]" % extras if extras else "."
-    steps = ([pinned("setuptools")], ["--no-build-isolation", "-e", editable])
-    for step in steps:
-        if not pip(venv, "-c", str(CONSTRAINTS), *step):
-            raise SetupError("pip could not install %s; its message is above" % step[-1])
+    if not pip(venv, "-c", str(CONSTRAINTS), "--no-build-isolation", "-e", editable):
+        raise SetupError("pip could not install Mixbridge and its dependencies; its message is above")
 
 
 def main() -> int:
