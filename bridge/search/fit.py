@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..graph import MixGraph
 from ..metrics import LOSS_RATE_HZ, MatchLoss
-from ..processors.specs import GAIN_PAN, MIX
+from ..processors.specs import DELAY_TAPS, GAIN_PAN, MIX
 from .engine import Observer
 from .memory import RELEASE_EVERY, release_unused
 from .parameters import ConsoleParameters, plan_of
@@ -28,7 +28,13 @@ GAIN_STAGING_WEIGHT = 1e-3
 
 #: Learning rates in shares of a parameter's range per step.
 BASE_RATE = 0.015
-RATE_FACTORS = {MIX.name: 2.0, GAIN_PAN.parameter("gain_db").name: 0.5}
+#: Echo times stay where the deconvolution put them: their gradient is true within a fraction of a
+#: period only, and descent would carry a tap away from its echo.
+RATE_FACTORS = {
+    MIX.name: 2.0,
+    GAIN_PAN.parameter("gain_db").name: 0.5,
+    **{f"tap{n}_time_ms": 0.0 for n in range(1, DELAY_TAPS + 1)},
+}
 
 #: The cosine schedule ends at this share of the learning rate.
 FINAL_RATE_SHARE = 0.05
