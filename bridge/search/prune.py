@@ -29,22 +29,34 @@ BRUTE_FORCE_EVERY = 4
 #: Share of a type's processors that is proposed at once; halved when the proposal fails.
 CANDIDATE_SHARE = 0.34
 
+#: Of what the processors win over gain and pan alone, pruning gives back at most this share.
+RETURNED_SHARE = 0.8
+
 Progress = Callable[[float], None]
 
 
 @dataclass
 class PruneState:
-    """What pruning has reached."""
+    """What pruning has reached.
+
+    Attributes
+    ----------
+    limit : float
+        The loss that is never exceeded, whatever the tolerance: that of gain and pan alone. A graph
+        that matches worse than the faders by themselves is of no use, however sparse.
+    """
 
     graph: MixGraph
     lowest_loss: float
     tolerance: float
+    limit: float = math.inf
     removed: list[str] = field(default_factory=list)
 
     @property
     def ceiling(self) -> float:
         """Largest loss that is still accepted."""
-        return self.lowest_loss + self.tolerance
+        gained = max(self.limit - self.lowest_loss, 0.0)
+        return self.lowest_loss + min(self.tolerance, RETURNED_SHARE * gained)
 
 
 def prune_round(

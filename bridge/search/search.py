@@ -105,6 +105,7 @@ class _State:
     rounds_done: int = 0
     loss: dict[str, float] = field(default_factory=dict)
     lowest_loss: float = float("inf")
+    gain_pan_loss: float = float("inf")
     removed: list[str] = field(default_factory=list)
     positions: dict[str, list[float]] = field(default_factory=dict)
 
@@ -188,7 +189,8 @@ class Search:
             active.without(set(self.state.removed)),
             self.state.lowest_loss,
             self.settings.tolerance,
-            list(self.state.removed),
+            limit=self.state.gain_pan_loss,
+            removed=list(self.state.removed),
         )
         for number in range(self.state.rounds_done + 1, self.quality.rounds + 1):
             self._prune_round(prune, fitter, evaluator, number)
@@ -211,7 +213,7 @@ class Search:
         begun = start.with_start_values(active, self.song, gains)
         faders = {p.id: {**p.parameters, "mix": p.mix} for p in fitted.processors}
         begun = start.with_values(begun, faders)
-        self.state.lowest_loss = best
+        self.state.lowest_loss = self.state.gain_pan_loss = best
         self._save("started", ConsoleParameters(begun, device=self.device))
 
     def _fit_console(self, active: MixGraph, fitter: Fitter, evaluator: Evaluator) -> None:
