@@ -126,7 +126,10 @@ def test_a_stopped_run_leaves_a_folder_that_resumes_to_the_same_graph(
 ) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "mixbridge", "analyze", *map(str, song), "--quality", "draft", "--out", str(out)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # A job in the background is started with Ctrl-C ignored, and would hand that on.
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    )
     checkpoint = out / ".unfinished" / "search.json"
     deadline = time.monotonic() + 600
     while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:

@@ -240,6 +240,16 @@ def test_pruning_stays_within_the_tolerance_and_finds_what_is_idle(
     assert set(state.removed) | left == {p.id for p in graph.processors}
 
 
+def test_pruning_gives_back_only_a_share_of_what_was_won_over_the_faders(console: MixGraph) -> None:
+    def ceiling(limit: float) -> float:
+        return PruneState(console, lowest_loss=0.10, tolerance=0.05, limit=limit).ceiling
+
+    assert ceiling(np.inf) == pytest.approx(0.15)
+    assert ceiling(0.30) == pytest.approx(0.15)
+    assert 0.10 < ceiling(0.12) < 0.12
+    assert ceiling(0.05) == pytest.approx(0.10)
+
+
 TINY = Quality(gain_pan_steps=4, console_steps=8, rounds=2, round_steps=3)
 
 
