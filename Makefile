@@ -15,7 +15,7 @@ DEMO := demo-song
 TYPED := build/typed
 
 # One thread per test process: more of them would only fight over the cores.
-THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1
+THREADS := OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 
 .PHONY: help demo test lint types pytest format clean benchmark environment environment-dev
 .DEFAULT_GOAL := help

@@ -15,7 +15,6 @@ Stated tolerances, for effects that truth.json calls clear:
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -66,11 +65,10 @@ class Found:
 @pytest.fixture(scope="session")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     folder = tmp_path_factory.mktemp("recovery")
-    environment = {**os.environ, "OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}
 
     def run(*arguments: object) -> dict[str, Any]:
         command = [sys.executable, "-m", "mixbridge", *map(str, arguments), "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
         result: dict[str, Any] = json.loads(done.stdout)
         return result
 
