@@ -101,6 +101,21 @@ def test_a_plan_renders_what_grafx_renders(console: MixGraph, song: WorkingSet) 
         torch.testing.assert_close(mine, theirs.reshape(mine.shape))
 
 
+def test_a_frugal_plan_has_the_same_gradients(console: MixGraph, song: WorkingSet) -> None:
+    gradients = []
+    for frugal in (False, True):
+        graph = randomised(console, 4)
+        plan = plan_of(graph)
+        plan.frugal = frugal
+        parameters = ConsoleParameters(graph, device=CPU)
+        inputs = song.segment(plan.inputs, start=0, frames=20000, device=CPU)
+        output = plan.render(twins(), inputs, parameters.for_plan(plan, parameters.values()))
+        output.square().mean().backward()
+        gradients.append({k: v.grad for k, v in parameters.positions.items()})
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-4, atol=1e-7)
+
+
 def test_twins_of_a_whole_graph_null_against_the_reference_render(console: MixGraph, song: WorkingSet) -> None:
     parameters = ConsoleParameters(randomised(console, 2), device=CPU)
     graph = parameters.to_graph(console)
