@@ -45,7 +45,7 @@ class _Read:
     """Where a stage's input lies: rows of one earlier stage, or of several, concatenated."""
 
     stages: tuple[int, ...]
-    rows: tuple[Tensor | None, ...]
+    rows: tuple[Tensor, ...]
     order: Tensor | None
 
 
@@ -168,7 +168,7 @@ def _gather(outputs: Sequence[Tensor], read: _Read) -> Tensor:
     pieces = []
     for stage, rows in zip(read.stages, read.rows, strict=True):
         source = outputs[stage]
-        whole = rows is None or (len(rows) == len(source) and bool((rows == torch.arange(len(rows))).all()))
-        pieces.append(source if whole else source.index_select(0, rows.to(source.device)))  # type: ignore[union-attr]
+        whole = len(rows) == len(source) and bool((rows == torch.arange(len(rows))).all())
+        pieces.append(source if whole else source.index_select(0, rows.to(source.device)))
     joined = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
     return joined if read.order is None else joined.index_select(0, read.order.to(joined.device))

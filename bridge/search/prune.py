@@ -93,19 +93,7 @@ def _dry_wet(
         if progress is not None:
             progress(done / len(kinds))
         pool = sorted((n.id for n in state.graph.processors if n.type == kind), key=lambda i: (weights[i], i))
-        share = CANDIDATE_SHARE
-        while pool:
-            chosen = pool[: max(1, math.floor(share * len(pool)))]
-            found = evaluator.trial(chosen, ceiling=state.ceiling)
-            if found <= state.ceiling:
-                _accept(state, evaluator, chosen)
-                state.lowest_loss = min(state.lowest_loss, found)
-                loss = found
-                pool = pool[len(chosen) :]
-            elif len(chosen) == 1:
-                break
-            else:
-                share /= 2.0
+        loss = _remove_in_shares(state, evaluator, pool, loss, stop_at_first_needed=True)
     return loss
 
 
@@ -117,6 +105,17 @@ def _brute_force(state: PruneState, evaluator: Evaluator, loss: float, progress:
             progress(done / len(ids))
         alone[node_id] = evaluator.trial([node_id])
     pool = sorted((i for i in ids if alone[i] <= state.ceiling), key=lambda i: (alone[i], i))
+    return _remove_in_shares(state, evaluator, pool, loss, stop_at_first_needed=False)
+
+
+def _remove_in_shares(
+    state: PruneState, evaluator: Evaluator, pool: list[str], loss: float, *, stop_at_first_needed: bool
+) -> float:
+    """Remove from the front of `pool` (least important first) a share at a time; return the loss.
+
+    The share is halved when a proposal fails. A single processor that fails is needed: the rest of
+    the pool is then given up, or tried one by one.
+    """
     share = CANDIDATE_SHARE
     while pool:
         chosen = pool[: max(1, math.floor(share * len(pool)))]
@@ -126,8 +125,10 @@ def _brute_force(state: PruneState, evaluator: Evaluator, loss: float, progress:
             state.lowest_loss = min(state.lowest_loss, found)
             loss = found
             pool = pool[len(chosen) :]
-        elif len(chosen) == 1:
-            pool = pool[1:]
-        else:
+        elif len(chosen) > 1:
             share /= 2.0
+        elif stop_at_first_needed:
+            break
+        else:
+            pool = pool[1:]
     return loss

@@ -176,13 +176,13 @@ class Search:
             self._report("start", 0.0, "least squares")
             self._start(active)
         parameters = self._parameters(active)
-        fitter = Fitter(self.song, parameters, self.twins, seed=self.settings.seed, device=self.device)
-        evaluator = self._evaluator(active, parameters)
         if self._is_gains_and_pans():
             # No processor can win back more than the tolerance gives away: keep the faders as they are.
             faders = active.without({p.id for p in active.processors if not _is_track_fader(active, p)})
             self.state.loss["console"] = self.state.loss["gain_pan"]
             return self._finish(faders, parameters)
+        fitter = Fitter(self.song, parameters, self.twins, seed=self.settings.seed, device=self.device)
+        evaluator = self._evaluator(active, parameters)
         if self.state.phase == "started":
             self._fit_console(active, fitter, evaluator)
         prune = PruneState(
