@@ -8,6 +8,7 @@ expect (`ValueError`, `OSError`), so that code that knows nothing of Mixbridge s
 EXIT_OK = 0
 EXIT_FAILURE = 1
 EXIT_USER_ERROR = 2
+EXIT_AMBER = 3
 EXIT_INTERRUPTED = 130
 
 
@@ -47,3 +48,47 @@ class ExportError(MixbridgeError, ValueError):
 
 class SessionFileError(MixbridgeError, ValueError):
     """A session file of a DAW could not be read; the message names the line or field."""
+
+
+class PluginError(MixbridgeError, RuntimeError):
+    """A plugin cannot be used; the message names the plugin and the remedy."""
+
+
+class PluginNotFound(PluginError):
+    """No plugin of that name or class id is known on this machine."""
+
+
+class PluginCrashed(PluginError):
+    """A plugin took its worker process down, also at the second attempt."""
+
+
+class PluginTimeout(PluginError, TimeoutError):
+    """A plugin did not answer within its time limit, also at the second attempt."""
+
+
+class PluginRefused(PluginError):
+    """A plugin does not take the sample rate, channels, parameter or state it was given."""
+
+
+class PluginMisbehaved(PluginError):
+    """What a plugin returned cannot be used: NaN, infinity, another length or shape."""
+
+
+class PluginUnverified(PluginError):
+    """A plugin has no passing certificate."""
+
+
+class InstallError(MixbridgeError, OSError):
+    """A plugin suite could not be put on this machine."""
+
+
+class ProfileError(MixbridgeError, ValueError):
+    """A plugin profile or suite is malformed or unknown; the message names the file and field."""
+
+
+class ScriptError(MixbridgeError, ValueError):
+    """A JSFX is outside what REAPER accepts or what we host; the message names file and line."""
+
+
+class VerifyError(MixbridgeError, ValueError):
+    """What was written cannot be rendered or compared; the message names the file."""

@@ -1,0 +1,220 @@
+"""chain.json: a mix as channels with plugin inserts, as any host can render it; no plugin is run here.
+
+The form in which the pedalboard export is written and in which the verifier holds whatever it
+read from disk, also a DAW's session. Sums, faders, pans, widths and dry/wet are the host's work;
+`Insert.kind` says who does an insert.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ..bridge.errors import ParameterError, SessionFileError
+from ..bridge.files import write_text_whole
+from ..bridge.processors.specs import MIX, SPECS
+
+CHAIN_FILE = "chain.json"
+FORMAT = "mixbridge-chain"
+SCHEMA_VERSION = 1
+
+#: A chain file larger than this is refused unread.
+MAX_FILE_BYTES = 64 * 1024 * 1024
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+
+class PluginInfo(_Model):
+    """Which plugin an insert uses.
+
+    Attributes
+    ----------
+    name : str
+        As the plugin calls itself ("Compressor Stereo"); for built-ins the class in pedalboard,
+        for a JSFX its file name.
+    bundle : str
+        File name of the VST3 bundle ("lsp-plugins.vst3"); empty for built-ins; for a JSFX the
+        path of its file relative to the chain file.
+    class_id : str
+        32 hexadecimal digits, upper case; empty for built-ins and JSFX.
+    """
+
+    name: str
+    bundle: str = ""
+    class_id: str = ""
+    version: str = ""
+
+
+class Insert(_Model):
+    """One processor of a channel: ``y = mix * f(u) + (1 - mix) * u``.
+
+    Attributes
+    ----------
+    id : str
+        The graph's node, where there is one.
+    type : str
+        Key of `specs.SPECS`; empty for an effect that realises none of ours.
+    law : str
+        Key of `laws.LAWS`; empty for the reference law.
+    kind : {"vst3", "builtin", "jsfx", "mixer"}
+        A VST3 plugin, a pedalboard built-in, a JSFX, or arithmetic of the mixer itself
+        (gain/pan and width, from `parameters`).
+    parameters : dict of str to float
+        Physical parameters of `type`; empty where they are not known.
+    values : dict of str to float or str
+        What is set on the plugin: its parameters by name, the sliders of a JSFX by variable name.
+    preset : str or None
+        `.vstpreset` with the same settings, relative to the chain file.
+    files : dict of str to str
+        Files the plugin loads (impulse responses), state id to path relative to the chain file.
+    latency_samples : int
+        Delay of the plugin that the host must remove.
+    """
+
+    id: str
+    type: str = ""
+    law: str = ""
+    kind: Literal["vst3", "builtin", "jsfx", "mixer"]
+    plugin: PluginInfo | None = None
+    parameters: dict[str, float] = Field(default_factory=dict)
+    values: dict[str, float | str] = Field(default_factory=dict)
+    preset: str | None = None
+    files: dict[str, str] = Field(default_factory=dict)
+    latency_samples: Annotated[int, Field(ge=0)] = 0
+    mix: float = MIX.default
+    bypassed: bool = False
+
+    @field_validator("type")
+    @classmethod
+    def _known_type(cls, value: str) -> str:
+        if value and value not in SPECS:
+            raise ValueError(f"unknown processor type {value!r}; known are {', '.join(SPECS)}")
+        return value
+
+    @field_validator("mix")
+    @classmethod
+    def _mix_in_range(cls, value: float) -> float:
+        return MIX.check(value)
+
+    @model_validator(mode="after")
+    def _has_plugin(self) -> Self:
+        if (self.kind == "mixer") != (self.plugin is None):
+            raise ValueError("plugin: needed by every insert but those of the mixer")
+        return self
+
+
+class Source(_Model):
+    """The audio file of a track; see `session.Media`. `file` is relative to the chain file."""
+
+    file: str
+    offset_samples: int = 0
+    polarity: Literal[1, -1] = 1
+    channels: Literal[1, 2] = 2
+
+
+class Channel(_Model):
+    """A track, bus or the master: source or sum of its children, inserts, then fader and pan.
+
+    Attributes
+    ----------
+    parent : str or None
+        Id of the bus or master it flows into; None for the master alone.
+    gain : float >= 0
+        Linear fader gain after the inserts.
+    pan : float, -1 to 1
+        `equations.pan_gains`.
+    """
+
+    id: str
+    name: str
+    kind: Literal["track", "bus", "master"]
+    parent: str | None = None
+    source: Source | None = None
+    inserts: tuple[Insert, ...] = ()
+    gain: Annotated[float, Field(ge=0.0)] = 1.0
+    pan: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.0
+
+
+class Chain(_Model):
+    """A whole mix; every channel stands before its parent, the master is last.
+
+    Attributes
+    ----------
+    suites : str
+        The choice of plugin suites it was written for, as given to ``--plugins``.
+    frames : int
+        Length in sample frames at `sample_rate_hz`.
+    """
+
+    format: Literal["mixbridge-chain"] = "mixbridge-chain"
+    schema_version: Literal[1] = 1
+    name: str
+    sample_rate_hz: Annotated[int, Field(ge=8000, le=384000)]
+    frames: Annotated[int, Field(ge=0)]
+    suites: str = ""
+    channels: tuple[Channel, ...]
+
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        names = [c.id for c in self.channels]
+        if len(set(names)) != len(names):
+            raise ValueError("channels: an id is used twice")
+        if not self.channels or self.channels[-1].kind != "master" or self.channels[-1].parent is not None:
+            raise ValueError("channels: the last one must be the master")
+        for index, channel in enumerate(self.channels[:-1]):
+            if channel.kind == "master":
+                raise ValueError(f"channels.{index}: only the last channel is the master")
+            if channel.parent not in names[index + 1 :]:
+                raise ValueError(f"channels.{index}.parent: {channel.parent!r} does not come after {channel.id!r}")
+            if (channel.kind == "track") != (channel.source is not None):
+                raise ValueError(f"channels.{index}.source: tracks have one, buses have none")
+        return self
+
+    def channel(self, channel_id: str) -> Channel:
+        """Return a channel by id (`SessionFileError` if there is none)."""
+        for channel in self.channels:
+            if channel.id == channel_id:
+                return channel
+        raise SessionFileError(f"chain: no channel has the id {channel_id!r}")
+
+    def to_json(self) -> str:
+        """Serialise; stable under load, save, load."""
+        return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def save(self, path: Path) -> None:
+        """Write chain.json whole or not at all."""
+        write_text_whole(path, self.to_json())
+
+    @classmethod
+    def load(cls, path: Path) -> Chain:
+        """Read chain.json.
+
+        Raises
+        ------
+        SessionFileError
+            When it is missing, too large or malformed; the message names the field.
+        """
+        try:
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise SessionFileError(f"{path}: larger than {MAX_FILE_BYTES} bytes; this is not a chain file")
+            data: Any = json.loads(path.read_bytes())
+        except OSError as error:
+            raise SessionFileError(f"{path}: cannot read the chain file ({error.strerror})") from None
+        except (ValueError, RecursionError):
+            raise SessionFileError(f"{path}: not valid JSON; export it again") from None
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            raise SessionFileError(f"{path}: format: this is not a Mixbridge chain (expected {FORMAT!r})")
+        try:
+            # JSON has no tuples: the strictness is for types, not for the kind of sequence.
+            return cls.model_validate_json(json.dumps(data))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            cause = first.get("ctx", {}).get("error")
+            message = str(cause) if isinstance(cause, ValueError | ParameterError) else first["msg"]
+            raise SessionFileError(f"{path}: {where}: {message}" if where else f"{path}: {message}") from None
