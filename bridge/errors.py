@@ -54,27 +54,27 @@ class PluginError(MixbridgeError, RuntimeError):
     """A plugin cannot be used; the message names the plugin and the remedy."""
 
 
-class PluginNotFound(PluginError):
+class PluginNotFoundError(PluginError):
     """No plugin of that name or class id is known on this machine."""
 
 
-class PluginCrashed(PluginError):
+class PluginCrashError(PluginError):
     """A plugin took its worker process down, also at the second attempt."""
 
 
-class PluginTimeout(PluginError, TimeoutError):
+class PluginTimeoutError(PluginError, TimeoutError):
     """A plugin did not answer within its time limit, also at the second attempt."""
 
 
-class PluginRefused(PluginError):
+class PluginRefusalError(PluginError):
     """A plugin does not take the sample rate, channels, parameter or state it was given."""
 
 
-class PluginMisbehaved(PluginError):
+class PluginOutputError(PluginError):
     """What a plugin returned cannot be used: NaN, infinity, another length or shape."""
 
 
-class PluginUnverified(PluginError):
+class PluginUnverifiedError(PluginError):
     """A plugin has no passing certificate."""
 
 
