@@ -142,7 +142,7 @@ def test_attack_and_release_reach_63_percent_at_the_stated_time(rate_hz: int) ->
     from mixbridge.bridge.processors.reference import detector_level_db
 
     parameters = {**spec_of("compressor").defaults(), "attack_ms": 20.0, "release_ms": 50.0}
-    envelope = 10 ** (detector_level_db(step, parameters, sample_rate_hz=rate_hz) / 20)
+    envelope = 10 ** (detector_level_db(step, parameters, sample_rate_hz=rate_hz)[0] / 20)
     attack = int(0.020 * rate_hz)
     assert envelope[attack - 1] == pytest.approx(0.5 * (1 - math.exp(-1)), rel=1e-3)
     release = frames // 2 + int(0.050 * rate_hz)

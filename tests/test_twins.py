@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from mixbridge.bridge.errors import ParameterError
+from mixbridge.bridge.processors.laws import LAWS, law_of
 from mixbridge.bridge.processors.reference import apply_processor
 from mixbridge.bridge.processors.specs import SPECS, spec_of
 from mixbridge.bridge.processors.twins import TWINS, TwinSettings, fast_fft_length
@@ -14,36 +16,44 @@ from .dsp import RATES_HZ, null_db, programme, random_parameters
 
 LINEAR_NULL_DB, DYNAMICS_NULL_DB = -80.0, -60.0
 
+#: Every type with every law that has a gradient.
+KINDS_AND_LAWS = [(kind, "") for kind in SPECS] + [
+    (kind, law.name) for law in LAWS.values() for kind in law.types if (kind, law.gate) != ("gate", "switch")
+]
+
 
 def as_tensors(settings: list[dict[str, float]], dtype: torch.dtype) -> dict[str, torch.Tensor]:
     return {name: torch.tensor([s[name] for s in settings], dtype=dtype) for name in settings[0]}
 
 
 @pytest.mark.parametrize("rate_hz", RATES_HZ)
-@pytest.mark.parametrize("kind", list(SPECS))
-def test_twin_nulls_against_the_reference(kind: str, rate_hz: int) -> None:
+@pytest.mark.parametrize(("kind", "law"), KINDS_AND_LAWS)
+def test_twin_nulls_against_the_reference(kind: str, law: str, rate_hz: int) -> None:
     random = np.random.default_rng([rate_hz, len(kind)])
     audio = programme(seconds=1.5, rate_hz=rate_hz)
     settings = [random_parameters(spec_of(kind), random) for _ in range(10)]
     mixes = random.uniform(0.1, 1.0, len(settings))
-    twin = TWINS[kind](TwinSettings.exact(sample_rate_hz=rate_hz))
+    twin = TWINS[kind](TwinSettings.exact(sample_rate_hz=rate_hz), law_of(law, kind))
     # Single precision: what the search runs on.
     batch = torch.tensor(audio, dtype=torch.float32).expand(len(settings), 2, -1)
     with torch.no_grad():
         found = twin(batch, mix=torch.tensor(mixes).float(), **as_tensors(settings, torch.float32)).numpy()
     limit = LINEAR_NULL_DB if spec_of(kind).linear else DYNAMICS_NULL_DB
     for row, (values, mix) in enumerate(zip(settings, mixes, strict=True)):
-        expected = apply_processor(kind, audio, parameters=values, sample_rate_hz=rate_hz, mix=float(mix))
+        expected = apply_processor(kind, audio, parameters=values, sample_rate_hz=rate_hz, mix=float(mix), law=law)
         assert null_db(found[row], expected) < limit, (values, mix)
 
 
-@pytest.mark.parametrize("kind", list(SPECS))
-def test_every_parameter_has_a_finite_gradient(kind: str) -> None:
+@pytest.mark.parametrize(("kind", "law"), KINDS_AND_LAWS)
+def test_every_parameter_has_a_finite_gradient(kind: str, law: str) -> None:
     random = np.random.default_rng(7)
     settings = [random_parameters(spec_of(kind), random) for _ in range(3)]
+    if kind == "gate":
+        # Slow gates never close again within a second.
+        settings[0].update(threshold_db=-15.0, ratio=2.0, range_db=6.0, release_ms=10.0)
     parameters = {k: v.requires_grad_() for k, v in as_tensors(settings, torch.float32).items()}
     mix = torch.full((3,), 0.6, requires_grad=True)
-    twin = TWINS[kind](TwinSettings.for_search(sample_rate_hz=30000, design_rate_hz=44100))
+    twin = TWINS[kind](TwinSettings.for_search(sample_rate_hz=30000, design_rate_hz=44100), law_of(law, kind))
     audio = torch.tensor(programme(seconds=1.0, rate_hz=30000), dtype=torch.float32).expand(3, 2, -1)
     twin(audio, mix=mix, **parameters).square().mean().backward()
     for name, tensor in {**parameters, "mix": mix}.items():
@@ -95,6 +105,19 @@ def test_a_search_at_30_khz_sees_what_the_session_will_play(kind: str) -> None:
     band = slice(80 * 2, 12000 * 2)
     error = np.linalg.norm(found[:, band] - expected[:, band]) / np.linalg.norm(expected[:, band])
     assert 20 * np.log10(error) < -34.0
+
+
+def test_a_law_without_a_gradient_is_refused() -> None:
+    with pytest.raises(ParameterError, match="zam"):
+        TWINS["gate"](TwinSettings.exact(sample_rate_hz=30000), law_of("zam", "gate"))
+
+
+@pytest.mark.parametrize(("kind", "law"), KINDS_AND_LAWS)
+def test_every_law_leaves_the_signal_alone_at_the_defaults(kind: str, law: str) -> None:
+    audio = programme(seconds=0.5, rate_hz=44100)
+    found = apply_processor(kind, audio, parameters=spec_of(kind).defaults(), sample_rate_hz=44100, law=law)
+    silent = kind in ("delay", "reverb")
+    np.testing.assert_allclose(found, 0.0 * audio if silent else audio, atol=1e-12)
 
 
 def test_parameter_size_names_every_parameter() -> None:

@@ -31,6 +31,13 @@ REVERB_CROSSOVERS_HZ = (250.0, 4000.0)
 #: the energy of white noise of this bandwidth (Hz), whatever the sample rate.
 REVERB_BANDWIDTH_HZ = REVERB_CROSSOVERS_HZ[1] - REVERB_CROSSOVERS_HZ[0]
 
+#: Window of an on/off gate's RMS level (samples, at any rate), and the range from which it mutes fully.
+SWITCH_WINDOW = 400
+SWITCH_MUTE_DB = 50.0
+
+#: Release of the RMS level of a gate that follows its power (ms as in `time_constant`).
+RMS_RELEASE_MS = 50.0 / (2.0 * math.pi)
+
 #: The reverb's impulse response ends here (s) even if it has not decayed by 60 dB.
 REVERB_MAX_S = 6.0
 
@@ -59,6 +66,24 @@ def pan_gains(pan: Any, *, xp: Any) -> tuple[Any, Any]:
     """
     theta = (1.0 + pan) * (math.pi / 4.0)
     return math.sqrt(2.0) * xp.cos(theta), math.sqrt(2.0) * xp.sin(theta)
+
+
+def balance_matrix(pan: Any, *, xp: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """`pan_gains` as a matrix: each channel stays on its side."""
+    left, right = pan_gains(pan, xp=xp)
+    zero = 0.0 * left
+    return (left, zero), (zero, right)
+
+
+def fold_matrix(pan: Any, *, xp: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """Pan by moving one channel linearly over to the other side; hard right holds both channels.
+
+    ``p > 0``: ``L = (1 - p) l``, ``R = r + p l``; mirrored for ``p < 0``. What a stereo plugin
+    does that has one linear pan per input channel.
+    """
+    zero = 0.0 * pan
+    to_right, to_left = xp.clip(pan, 0.0, 1.0), xp.clip(-pan, 0.0, 1.0)
+    return (1.0 - to_right, to_left + zero), (to_right + zero, 1.0 - to_left)
 
 
 def channel_gains(*, gain_db: float, pan: float, mix: float) -> tuple[float, float]:
@@ -104,6 +129,31 @@ def gate_gain_db(level_db: Any, *, threshold_db: Any, ratio: Any, range_db: Any,
     """
     under = threshold_db - level_db
     return xp.maximum((1.0 - ratio) * _soft_ramp(under, knee_db, xp=xp), -range_db + 0.0 * under)
+
+
+#: The S-curve of a gate spans at most this much (dB).
+GATE_ZONE_DB = (0.1, 60.0)
+
+
+def gate_zone_db(*, ratio: Any, range_db: Any, knee_db: Any, xp: Any) -> tuple[Any, Any]:
+    """Width of the S-curve's zone below the threshold, and the reduction below the zone (>= 0), in dB.
+
+    The zone is as wide as the expander of the same ratio needs to reach its range, and wider by
+    the knee; where it would be wider than a plugin can have, less is reached. A ratio of 1 does nothing.
+    """
+    slope = ratio - 1.0
+    zero = 0.0 * (slope + range_db + knee_db)
+    reach = xp.minimum(range_db / xp.maximum(slope, 1e-9 + zero) + zero, GATE_ZONE_DB[1] + zero)
+    return xp.clip(reach + knee_db, *GATE_ZONE_DB), slope * reach
+
+
+def smoothstep_gate_gain_db(
+    level_db: Any, *, threshold_db: Any, ratio: Any, range_db: Any, knee_db: Any, xp: Any
+) -> Any:
+    """Static curve of a gate that closes along ``3 u^2 - 2 u^3`` (<= 0 dB); open from the threshold up."""
+    zone_db, depth_db = gate_zone_db(ratio=ratio, range_db=range_db, knee_db=knee_db, xp=xp)
+    u = xp.clip((threshold_db - level_db) / zone_db, 0.0, 1.0)
+    return -depth_db * u * u * (3.0 - 2.0 * u)
 
 
 def _soft_ramp(x: Any, width: Any, *, xp: Any) -> Any:

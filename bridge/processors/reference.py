@@ -16,6 +16,7 @@ import scipy.signal
 
 from ..errors import ParameterError
 from . import equations as eq
+from .laws import REFERENCE, Law, law_of
 from .specs import BELLS, DELAY, DELAY_TAPS, EQ, MIX, REVERB, spec_of
 
 Audio = npt.NDArray[np.float64]
@@ -23,7 +24,13 @@ Parameters = Mapping[str, float]
 
 
 def apply_processor(
-    processor_type: str, audio: npt.ArrayLike, *, parameters: Parameters, sample_rate_hz: float, mix: float = 1.0
+    processor_type: str,
+    audio: npt.ArrayLike,
+    *,
+    parameters: Parameters,
+    sample_rate_hz: float,
+    mix: float = 1.0,
+    law: str = "",
 ) -> Audio:
     """Run one processor over a whole signal: ``mix * f(u) + (1 - mix) * u``.
 
@@ -37,6 +44,8 @@ def apply_processor(
         All parameters of the type in physical units.
     sample_rate_hz : float > 0
     mix : float, 0 to 1
+    law : str
+        Key of `laws.LAWS`; empty for ours.
 
     Returns
     -------
@@ -46,23 +55,24 @@ def apply_processor(
     Raises
     ------
     ParameterError
-        If the type, a parameter or the shape is wrong.
+        If the type, a parameter, the law or the shape is wrong.
     """
     values = spec_of(processor_type).check(parameters)
     MIX.check(mix)
+    chosen = law_of(law, processor_type)
     dry = np.asarray(audio, dtype=np.float64)
     if dry.ndim != 2 or dry.shape[0] != 2:
         raise ParameterError(f"audio: expected shape (2, n), got {dry.shape}")
     if dry.shape[1] == 0 or mix == 0.0:
         return dry.copy()
-    wet = _PROCESSORS[processor_type](dry, values, float(sample_rate_hz))
+    wet = _PROCESSORS[processor_type](dry, values, float(sample_rate_hz), chosen)
     return wet if mix == 1.0 else mix * wet + (1.0 - mix) * dry
 
 
 # ------------------------------------------------------------------------------- linear
 
 
-def eq_sections(parameters: Parameters, *, sample_rate_hz: float) -> Audio:
+def eq_sections(parameters: Parameters, *, sample_rate_hz: float, law: Law = REFERENCE) -> Audio:
     """Active sections of the parametric EQ as second-order sections.
 
     Returns
@@ -72,7 +82,7 @@ def eq_sections(parameters: Parameters, *, sample_rate_hz: float) -> Audio:
     """
     rows = []
     if parameters["highpass_hz"] != EQ.parameter("highpass_hz").off_at:
-        rows.append(_section("highpass", parameters["highpass_hz"], 0.0, eq.BUTTERWORTH_Q, sample_rate_hz))
+        rows += [_section("highpass", parameters["highpass_hz"], 0.0, q, sample_rate_hz) for q in law.pass_qs]
     bands = ["low_shelf", *(f"bell{n}" for n in range(1, BELLS + 1)), "high_shelf"]
     for band in bands:
         if parameters[f"{band}_db"] != 0.0:
@@ -85,7 +95,7 @@ def eq_sections(parameters: Parameters, *, sample_rate_hz: float) -> Audio:
                 )
             )
     if parameters["lowpass_hz"] != EQ.parameter("lowpass_hz").off_at:
-        rows.append(_section("lowpass", parameters["lowpass_hz"], 0.0, eq.BUTTERWORTH_Q, sample_rate_hz))
+        rows += [_section("lowpass", parameters["lowpass_hz"], 0.0, q, sample_rate_hz) for q in law.pass_qs]
     return np.array(rows, dtype=np.float64).reshape(-1, 6)
 
 
@@ -102,17 +112,17 @@ def _filter(audio: Audio, sections: Audio) -> Audio:
     return np.asarray(scipy.signal.sosfilt(sections, audio, axis=-1))
 
 
-def _eq(audio: Audio, p: Parameters, rate: float) -> Audio:
-    return _filter(audio, eq_sections(p, sample_rate_hz=rate))
+def _eq(audio: Audio, p: Parameters, rate: float, law: Law) -> Audio:
+    return _filter(audio, eq_sections(p, sample_rate_hz=rate, law=law))
 
 
-def _imager(audio: Audio, p: Parameters, rate: float) -> Audio:
+def _imager(audio: Audio, p: Parameters, rate: float, law: Law) -> Audio:
     mid = 0.5 * (audio[0] + audio[1])
     side = 0.5 * p["width"] * (audio[0] - audio[1])
     return np.stack([mid + side, mid - side])
 
 
-def _gain_pan(audio: Audio, p: Parameters, rate: float) -> Audio:
+def _gain_pan(audio: Audio, p: Parameters, rate: float, law: Law) -> Audio:
     left, right = eq.pan_gains(p["pan"], xp=np)
     gain = eq.db_to_gain(p["gain_db"])
     return np.asarray(audio * np.array([[gain * left], [gain * right]]))
@@ -123,17 +133,19 @@ def delay_samples(time_ms: float, *, sample_rate_hz: float) -> int:
     return math.floor(time_ms * sample_rate_hz / 1000.0 + 0.5)
 
 
-def cut_sections(low_cut_hz: float, high_cut_hz: float, *, low_off: float, high_off: float, rate: float) -> Audio:
+def cut_sections(
+    low_cut_hz: float, high_cut_hz: float, *, low_off: float, high_off: float, rate: float, law: Law = REFERENCE
+) -> Audio:
     """Low and high cut of a wet path as second-order sections, none where a cut is off."""
     rows = []
     if low_cut_hz != low_off:
-        rows.append(_section("highpass", low_cut_hz, 0.0, eq.BUTTERWORTH_Q, rate))
+        rows += [_section("highpass", low_cut_hz, 0.0, q, rate) for q in law.cut_qs]
     if high_cut_hz != high_off:
-        rows.append(_section("lowpass", high_cut_hz, 0.0, eq.BUTTERWORTH_Q, rate))
+        rows += [_section("lowpass", high_cut_hz, 0.0, q, rate) for q in law.cut_qs]
     return np.array(rows, dtype=np.float64).reshape(-1, 6)
 
 
-def _delay(audio: Audio, p: Parameters, rate: float) -> Audio:
+def _delay(audio: Audio, p: Parameters, rate: float, law: Law) -> Audio:
     out = np.zeros_like(audio)
     n = audio.shape[1]
     low_off = DELAY.parameter("tap1_low_cut_hz").off_at or 0.0
@@ -144,11 +156,15 @@ def _delay(audio: Audio, p: Parameters, rate: float) -> Audio:
         if level_db == DELAY.parameter(f"tap{tap}_level_db").off_at or lag >= n:
             continue
         sections = cut_sections(
-            p[f"tap{tap}_low_cut_hz"], p[f"tap{tap}_high_cut_hz"], low_off=low_off, high_off=high_off, rate=rate
+            p[f"tap{tap}_low_cut_hz"],
+            p[f"tap{tap}_high_cut_hz"],
+            low_off=low_off,
+            high_off=high_off,
+            rate=rate,
+            law=law,
         )
-        left, right = eq.pan_gains(p[f"tap{tap}_pan"], xp=np)
-        gain = eq.db_to_gain(level_db)
-        out[:, lag:] += _filter(audio[:, : n - lag], sections) * np.array([[gain * left], [gain * right]])
+        matrix = eq.db_to_gain(level_db) * np.array(law.tap_pan(p[f"tap{tap}_pan"], xp=np))
+        out[:, lag:] += matrix @ _filter(audio[:, : n - lag], sections)
     return out
 
 
@@ -217,7 +233,7 @@ def reverb_impulse_response(p: Parameters, *, sample_rate_hz: float) -> Audio:
     return np.stack([mid + side, mid - side])
 
 
-def _reverb(audio: Audio, p: Parameters, rate: float) -> Audio:
+def _reverb(audio: Audio, p: Parameters, rate: float, law: Law) -> Audio:
     out = np.zeros_like(audio)
     n = audio.shape[1]
     lag = delay_samples(p["pre_delay_ms"], sample_rate_hz=rate)
@@ -251,45 +267,84 @@ def _follow(rectified: Audio, k_attack: float, k_release: float) -> Audio:
     return envelope
 
 
-def detector_level_db(audio: Audio, p: Parameters, *, sample_rate_hz: float) -> Audio:
-    """Stereo-linked detector of compressor and gate: peak, branching one-pole, in dB.
+def _steps(p: Parameters, rate: float) -> tuple[float, float]:
+    attack, release = (eq.time_constant(p[n], sample_rate_hz=rate, xp=np) for n in ("attack_ms", "release_ms"))
+    return float(attack), float(release)
 
-    The larger of the two channels' magnitudes is followed with the attack constant when it is
-    above the envelope and with the release constant otherwise, starting from silence.
+
+def _to_db(magnitude: Audio) -> Audio:
+    return np.asarray(20.0 * np.log10(np.maximum(magnitude, eq.db_to_gain(eq.LEVEL_FLOOR_DB))))
+
+
+def _detected(audio: Audio, law: Law) -> Audio:
+    """Magnitudes that dynamics listen to, shape (1, n) if the channels are linked, else (2, n)."""
+    magnitude = np.abs(audio)
+    return magnitude.max(axis=0, keepdims=True) if law.linked else magnitude
+
+
+def detector_level_db(audio: Audio, p: Parameters, *, sample_rate_hz: float, law: Law = REFERENCE) -> Audio:
+    """Detector of compressor and gate: peak, branching one-pole, in dB.
+
+    The larger of the two channels' magnitudes (each channel's own where a law does not link them)
+    is followed with the attack constant when it is above the envelope and with the release
+    constant otherwise, starting from silence.
 
     Returns
     -------
-    array, shape=(n,)
+    array, shape=(1, n) or (2, n)
         dBFS, not below `equations.LEVEL_FLOOR_DB`.
     """
-    envelope = _follow(
-        np.abs(audio).max(axis=0),
-        float(eq.time_constant(p["attack_ms"], sample_rate_hz=sample_rate_hz, xp=np)),
-        float(eq.time_constant(p["release_ms"], sample_rate_hz=sample_rate_hz, xp=np)),
-    )
-    return np.asarray(20.0 * np.log10(np.maximum(envelope, eq.db_to_gain(eq.LEVEL_FLOOR_DB))))
+    attack, release = _steps(p, sample_rate_hz)
+    return _to_db(np.stack([_follow(row, attack, release) for row in _detected(audio, law)]))
 
 
-def _compressor(audio: Audio, p: Parameters, rate: float) -> Audio:
-    level = detector_level_db(audio, p, sample_rate_hz=rate)
-    gain = eq.compressor_gain_db(level, threshold_db=p["threshold_db"], ratio=p["ratio"], knee_db=p["knee_db"], xp=np)
+def _compressor(audio: Audio, p: Parameters, rate: float, law: Law) -> Audio:
+    static = {name: p[name] for name in ("threshold_db", "ratio", "knee_db")}
+    if law.compressor_detector == "gain_reduction":
+        reduction = -eq.compressor_gain_db(_to_db(_detected(audio, law)), **static, xp=np)
+        gain = -np.stack([_follow(row, *_steps(p, rate)) for row in reduction])
+    else:
+        level = detector_level_db(audio, p, sample_rate_hz=rate, law=law)
+        gain = eq.compressor_gain_db(level, **static, xp=np)
     return np.asarray(audio * eq.db_to_gain(gain + p["makeup_db"]))
 
 
-def _gate(audio: Audio, p: Parameters, rate: float) -> Audio:
-    level = detector_level_db(audio, p, sample_rate_hz=rate)
-    gain = eq.gate_gain_db(
-        level,
-        threshold_db=p["threshold_db"],
-        ratio=p["ratio"],
-        range_db=p["range_db"],
-        knee_db=p["knee_db"],
-        xp=np,
-    )
-    return np.asarray(audio * eq.db_to_gain(gain))
+def _gate(audio: Audio, p: Parameters, rate: float, law: Law) -> Audio:
+    if law.gate == "switch":
+        return audio * _switched_gain(audio, p, rate)
+    curves = {"expander": eq.gate_gain_db, "smoothstep": eq.smoothstep_gate_gain_db, "power": eq.gate_gain_db}
+    if law.gate == "power":
+        # Mean square with a release of its own, and neither knee nor floor.
+        release = eq.time_constant(eq.RMS_RELEASE_MS, sample_rate_hz=rate, xp=np)
+        power = np.stack([_follow(row * row, 1.0, float(release)) for row in _detected(audio, law)])
+        level = _to_db(np.stack([_follow(row, *_steps(p, rate)) for row in np.sqrt(power)]))
+    else:
+        level = detector_level_db(audio, p, sample_rate_hz=rate, law=law)
+    static = {name: p[name] for name in ("threshold_db", "ratio", "range_db", "knee_db")}
+    return np.asarray(audio * eq.db_to_gain(curves[law.gate](level, **static, xp=np)))
 
 
-_PROCESSORS: dict[str, Callable[[Audio, Parameters, float], Audio]] = {
+def _switched_gain(audio: Audio, p: Parameters, rate: float) -> Audio:
+    """Gain of an on/off gate on the RMS of `equations.SWITCH_WINDOW` samples with linear ramps."""
+    total = np.concatenate([np.zeros((2, 1)), np.cumsum(audio * audio, axis=1)], axis=1)
+    total[:, eq.SWITCH_WINDOW :] -= total[:, : -eq.SWITCH_WINDOW].copy()
+    rms = np.sqrt(np.maximum(total[:, 1:], 0.0) / eq.SWITCH_WINDOW).max(axis=0)
+    floor = 0.0 if p["range_db"] >= eq.SWITCH_MUTE_DB else eq.db_to_gain(-p["range_db"])
+    up, down = (1000.0 / (p[name] * rate) for name in ("attack_ms", "release_ms"))
+    return _ramp(rms > eq.db_to_gain(p["threshold_db"]), up, down, floor)
+
+
+@numba.njit(cache=True)
+def _ramp(is_open: npt.NDArray[np.bool_], up: float, down: float, floor: float) -> Audio:
+    gains = np.empty(is_open.shape[0])
+    gain = 0.0
+    for i in range(is_open.shape[0]):
+        gain = min(1.0, gain + up) if is_open[i] else max(floor, gain - down)
+        gains[i] = gain
+    return gains
+
+
+_PROCESSORS: dict[str, Callable[[Audio, Parameters, float, Law], Audio]] = {
     "eq": _eq,
     "compressor": _compressor,
     "gate": _gate,

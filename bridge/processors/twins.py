@@ -13,6 +13,7 @@ that will be exported. Filters take the response they will have *there*, so that
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,9 @@ import torch
 from torch import Tensor, nn
 from torchcomp.core import compressor_core
 
+from ..errors import ParameterError
 from . import equations as eq
+from .laws import REFERENCE, Law, law_of
 from .reference import reverb_length, reverb_noise
 from .specs import BELLS, DELAY_TAPS, SPECS, ProcessorSpec
 
@@ -96,9 +99,10 @@ class Twin(nn.Module):
 
     spec: ProcessorSpec
 
-    def __init__(self, settings: TwinSettings) -> None:
+    def __init__(self, settings: TwinSettings, law: Law = REFERENCE) -> None:
         super().__init__()
         self.settings = settings
+        self.law = law
 
     def parameter_size(self) -> dict[str, int]:
         """Size of each parameter per node, as grafx's processors report it."""
@@ -161,10 +165,12 @@ class FilterGrid(nn.Module):
         total, even, odd = ((t.to(dtype))[..., None] for t in (c0 + c1 + c2, c0 + c2, c0 - c2))
         return torch.complex(total - even * self.sin2, odd * self.sin1)
 
-    def cut(self, kind: eq.BiquadKind, frequency_hz: Tensor, *, off_at: float) -> Tensor:
-        """Response of a high-pass or low-pass that is bypassed at `off_at`."""
-        q = torch.full_like(frequency_hz, eq.BUTTERWORTH_Q)
-        response = self.response(kind, frequency_hz=frequency_hz, gain_db=torch.zeros_like(q), q=q)
+    def cut(self, kind: eq.BiquadKind, frequency_hz: Tensor, *, off_at: float, qs: Sequence[float]) -> Tensor:
+        """Response of a high-pass or low-pass with one section per Q that is bypassed at `off_at`."""
+        response = torch.ones((), dtype=self.sin1.dtype, device=self.sin1.device)
+        for section_q in qs:
+            q = torch.full_like(frequency_hz, section_q)
+            response = response * self.response(kind, frequency_hz=frequency_hz, gain_db=torch.zeros_like(q), q=q)
         return torch.where((frequency_hz == off_at)[..., None], torch.ones_like(response), response)
 
     def shift(self, samples: Tensor) -> Tensor:
@@ -193,8 +199,8 @@ class EqTwin(Twin):
 
     spec = SPECS["eq"]
 
-    def __init__(self, settings: TwinSettings) -> None:
-        super().__init__(settings)
+    def __init__(self, settings: TwinSettings, law: Law = REFERENCE) -> None:
+        super().__init__(settings, law)
         self.grid = FilterGrid(settings, length_s=settings.filter_s)
 
     def wet(self, x: Tensor, p: dict[str, Tensor]) -> Tensor:
@@ -203,9 +209,9 @@ class EqTwin(Twin):
 
     def response(self, p: dict[str, Tensor]) -> Tensor:
         """Complex response of the cascade, shape (nodes, bins)."""
-        grid, spec = self.grid, self.spec
-        total = grid.cut("highpass", p["highpass_hz"], off_at=spec.parameter("highpass_hz").off_at or 0.0)
-        total = total * grid.cut("lowpass", p["lowpass_hz"], off_at=spec.parameter("lowpass_hz").off_at or 0.0)
+        grid, spec, qs = self.grid, self.spec, self.law.pass_qs
+        total = grid.cut("highpass", p["highpass_hz"], off_at=spec.parameter("highpass_hz").off_at or 0.0, qs=qs)
+        total = total * grid.cut("lowpass", p["lowpass_hz"], off_at=spec.parameter("lowpass_hz").off_at or 0.0, qs=qs)
         kinds: list[tuple[eq.BiquadKind, list[str]]] = [
             ("low_shelf", ["low_shelf"]),
             ("bell", [f"bell{n}" for n in range(1, BELLS + 1)]),
@@ -249,19 +255,38 @@ class GainPanTwin(Twin):
 
 
 class _DetectorTwin(Twin):
-    def level_db(self, x: Tensor, p: dict[str, Tensor]) -> Tensor:
-        """Detector level in dBFS, shape (nodes, n); see `reference.detector_level_db`."""
+    def detected(self, x: Tensor) -> Tensor:
+        """What the detector listens to, shape (nodes, 1 or 2, n)."""
+        magnitude = x.abs()
+        return magnitude.amax(dim=1, keepdim=True) if self.law.linked else magnitude
+
+    def constants(self, p: dict[str, Tensor], like: Tensor) -> tuple[Tensor, Tensor]:
+        """Steps of attack and release, shape (nodes,)."""
         rate = self.settings.sample_rate_hz
-        peak = x.abs().amax(dim=1)
         attack, release = (
-            eq.time_constant(p[name], sample_rate_hz=rate, xp=torch).to(peak) for name in ("attack_ms", "release_ms")
+            eq.time_constant(p[name], sample_rate_hz=rate, xp=torch).to(like) for name in ("attack_ms", "release_ms")
         )
-        # torchcomp's follower takes its attack constant while the input is *below* its state
-        # (it follows gains, not levels): on negated signals that is the rising level.
-        envelope = -compressor_core(-peak, peak.new_zeros(len(peak)), attack, release)
-        floor = eq.db_to_gain(eq.LEVEL_FLOOR_DB)
-        level: Tensor = 20.0 * torch.log10(envelope.clamp_min(floor))
-        return level
+        return attack, release
+
+    def level_db(self, magnitude: Tensor, p: dict[str, Tensor]) -> Tensor:
+        """Detector level in dBFS, shape of `magnitude`; see `reference.detector_level_db`."""
+        return _to_db(_follow(magnitude, *self.constants(p, magnitude)))
+
+
+def _to_db(magnitude: Tensor) -> Tensor:
+    level: Tensor = 20.0 * torch.log10(magnitude.clamp_min(eq.db_to_gain(eq.LEVEL_FLOOR_DB)))
+    return level
+
+
+def _follow(rectified: Tensor, attack: Tensor, release: Tensor) -> Tensor:
+    """Branching one-pole over the last axis of (nodes, channels, n); one attack and release per node."""
+    nodes, channels, frames = rectified.shape
+    flat = rectified.reshape(nodes * channels, frames)
+    attack, release = (step.repeat_interleave(channels) for step in (attack, release))
+    # torchcomp's follower takes its attack constant while the input is *below* its state
+    # (it follows gains, not levels): on negated signals that is the rising level.
+    envelope: Tensor = -compressor_core(-flat, flat.new_zeros(len(flat)), attack, release)
+    return envelope.reshape(rectified.shape)
 
 
 class CompressorTwin(_DetectorTwin):
@@ -271,10 +296,14 @@ class CompressorTwin(_DetectorTwin):
 
     def wet(self, x: Tensor, p: dict[str, Tensor]) -> Tensor:
         """The processed signal without the dry/wet."""
-        level = self.level_db(x, p)
-        static = {name: p[name][:, None] for name in ("threshold_db", "ratio", "knee_db")}
-        gain = eq.compressor_gain_db(level, **static, xp=torch)
-        return x * _gain(gain + p["makeup_db"][:, None])[:, None]
+        static = {name: p[name][:, None, None] for name in ("threshold_db", "ratio", "knee_db")}
+        magnitude = self.detected(x)
+        if self.law.compressor_detector == "gain_reduction":
+            reduction = -eq.compressor_gain_db(_to_db(magnitude), **static, xp=torch)
+            gain = -_follow(reduction, *self.constants(p, magnitude))
+        else:
+            gain = eq.compressor_gain_db(self.level_db(magnitude, p), **static, xp=torch)
+        return x * _gain(gain + p["makeup_db"][:, None, None])
 
 
 class GateTwin(_DetectorTwin):
@@ -282,11 +311,23 @@ class GateTwin(_DetectorTwin):
 
     spec = SPECS["gate"]
 
+    def __init__(self, settings: TwinSettings, law: Law = REFERENCE) -> None:
+        super().__init__(settings, law)
+        if law.gate == "switch":
+            raise ParameterError(f"gate: the law {law.name!r} switches and has no gradient; it cannot be searched")
+
     def wet(self, x: Tensor, p: dict[str, Tensor]) -> Tensor:
         """The processed signal without the dry/wet."""
-        level = self.level_db(x, p)
-        static = {name: p[name][:, None] for name in ("threshold_db", "ratio", "range_db", "knee_db")}
-        return x * _gain(eq.gate_gain_db(level, **static, xp=torch))[:, None]
+        static = {name: p[name][:, None, None] for name in ("threshold_db", "ratio", "range_db", "knee_db")}
+        magnitude = self.detected(x)
+        if self.law.gate == "power":
+            at_once = magnitude.new_ones(len(magnitude))
+            rate = self.settings.sample_rate_hz
+            release = at_once * (1.0 - math.exp(-1000.0 / (eq.RMS_RELEASE_MS * rate)))
+            # The floor keeps the slope of the root finite in silence.
+            magnitude = _follow(magnitude.square(), at_once, release).clamp_min(1e-20).sqrt()
+        curve = eq.smoothstep_gate_gain_db if self.law.gate == "smoothstep" else eq.gate_gain_db
+        return x * _gain(curve(self.level_db(magnitude, p), **static, xp=torch))
 
 
 # ------------------------------------------------------------------------------- delay and reverb
@@ -295,8 +336,8 @@ class GateTwin(_DetectorTwin):
 class _WetPathTwin(Twin):
     """Shared by delay and reverb: delayed, band-limited taps."""
 
-    def __init__(self, settings: TwinSettings) -> None:
-        super().__init__(settings)
+    def __init__(self, settings: TwinSettings, law: Law = REFERENCE) -> None:
+        super().__init__(settings, law)
         self.grid = FilterGrid(settings, length_s=settings.cut_s)
 
     def whole_samples(self, time_ms: Tensor) -> Tensor:
@@ -317,8 +358,9 @@ class _WetPathTwin(Twin):
         whole = torch.floor(samples.detach() + 0.5)
         low_off = self.spec.parameter(f"{name}low_cut_hz").off_at or 0.0
         high_off = self.spec.parameter(f"{name}high_cut_hz").off_at or 0.0
-        response = self.grid.cut("highpass", low_cut_hz, off_at=low_off)
-        response = response * self.grid.cut("lowpass", high_cut_hz, off_at=high_off)
+        qs = self.law.cut_qs
+        response = self.grid.cut("highpass", low_cut_hz, off_at=low_off, qs=qs)
+        response = response * self.grid.cut("lowpass", high_cut_hz, off_at=high_off, qs=qs)
         response = response * self.grid.shift(samples - whole)
         return self.grid.impulse_response(response), whole.long()
 
@@ -341,14 +383,21 @@ class DelayTwin(_WetPathTwin):
             for part in ("time_ms", "level_db", "pan", "low_cut_hz", "high_cut_hz")
         )
         taps, start = self.cut_taps(time_ms, low, high, name="tap1_")
-        gains = torch.stack(eq.pan_gains(pan, xp=torch), dim=1) * self.gain(level_db, name="tap1_level_db")[:, None]
-        index = start[..., None] + torch.arange(taps.shape[-1], device=taps.device)
         size = _steady(int(start.max())) + taps.shape[-1]
-        # (nodes, channel, tap, sample): every tap lands at its own place of the impulse response.
-        weighted = (gains.to(taps.dtype)[..., None] * taps[:, None]).flatten(2)
-        response = weighted.new_zeros(len(x), 2, size)
-        response = response.scatter_add(2, index.flatten(1)[:, None].expand(-1, 2, -1), weighted)
-        return convolve(x, response, lead=_LEAD)
+        index = (start[..., None] + torch.arange(taps.shape[-1], device=taps.device)).flatten(1)
+        level = self.gain(level_db, name="tap1_level_db")
+
+        def path(pan_gain: Tensor) -> Tensor:
+            # (nodes, tap, sample): every tap lands at its own place of the impulse response.
+            weighted = ((pan_gain * level).to(taps.dtype)[..., None] * taps).flatten(1)
+            return weighted.new_zeros(len(x), size).scatter_add(1, index, weighted)
+
+        (left, right_to_left), (left_to_right, right) = self.law.tap_pan(pan, xp=torch)
+        own = convolve(x, torch.stack([path(left), path(right)], dim=1), lead=_LEAD)
+        if self.law.tap_pan is eq.balance_matrix:
+            return own
+        crossed = torch.stack([path(right_to_left), path(left_to_right)], dim=1)
+        return own + convolve(x.flip(1), crossed, lead=_LEAD)
 
 
 class ReverbTwin(_WetPathTwin):
@@ -357,8 +406,8 @@ class ReverbTwin(_WetPathTwin):
     spec = SPECS["reverb"]
     noise: Tensor
 
-    def __init__(self, settings: TwinSettings) -> None:
-        super().__init__(settings)
+    def __init__(self, settings: TwinSettings, law: Law = REFERENCE) -> None:
+        super().__init__(settings, law)
         rate, design_rate = settings.sample_rate_hz, settings.design_rate_hz
         noise = reverb_noise(int(settings.reverb_s * design_rate), sample_rate_hz=design_rate)
         step = design_rate / rate
@@ -414,6 +463,18 @@ TWINS: dict[str, type[Twin]] = {
 }
 
 
-def make_twins(settings: TwinSettings) -> nn.ModuleDict:
-    """One twin per processor type, keyed by type, as `grafx.render.render_grafx` takes them."""
-    return nn.ModuleDict({name: twin(settings) for name, twin in TWINS.items()})
+def make_twins(settings: TwinSettings, *, laws: Mapping[str, str] | None = None) -> nn.ModuleDict:
+    """One twin per processor type, keyed by type, as `grafx.render.render_grafx` takes them.
+
+    Parameters
+    ----------
+    laws : mapping of type to name of a law, optional
+        Types that are not in it have the reference law.
+
+    Raises
+    ------
+    ParameterError
+        If a law is unknown, does not concern its type or has no gradient.
+    """
+    chosen = laws or {}
+    return nn.ModuleDict({kind: twin(settings, law_of(chosen.get(kind, ""), kind)) for kind, twin in TWINS.items()})

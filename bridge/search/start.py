@@ -149,7 +149,7 @@ def _faded(signal: Array, channel_id: str, gains: Array, song: WorkingSet) -> Ar
 def _levels_db(signal: Array) -> Array:
     """Detector level while the channel plays (within 50 dB of its loudest moment)."""
     reference = {**spec_of("compressor").defaults()}
-    level = detector_level_db(signal, reference, sample_rate_hz=LOSS_RATE_HZ)[:: LOSS_RATE_HZ // 200]
+    level = detector_level_db(signal, reference, sample_rate_hz=LOSS_RATE_HZ)[0, :: LOSS_RATE_HZ // 200]
     return np.asarray(level[level > level.max() - 50.0])
 
 
