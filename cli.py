@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -22,7 +16,20 @@ from rich.text import Text
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from . import __version__
-from .bridge.errors import EXIT_FAILURE, EXIT_INTERRUPTED, MixbridgeError
+from .bridge.choices import (
+    DEFAULT_PRUNING,
+    DEFAULT_QUALITY,
+    DEFAULT_SUITES,
+    DEFAULT_TOLERANCE,
+    ExportFormat,
+    Pruning,
+    Quality,
+)
+from .cli_output import errors_for_people, print_json, progress_bar
+from .cli_plugins import plugins_app
+from .cli_verify import verify
+
+_WHEN_STOPPED = "stopped; the same command with --resume goes on from the last finished phase"
 
 app = typer.Typer(
     add_completion=True,
@@ -31,28 +38,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Turn dry stems and their finished mix into an editable DAW session.",
 )
-
-
-class Quality(StrEnum):
-    """How much work a search does."""
-
-    draft = "draft"
-    standard = "standard"
-    best = "best"
-
-
-class Pruning(StrEnum):
-    """How candidates for pruning are ordered."""
-
-    hybrid = "hybrid"
-    dry_wet = "dry_wet"
-    brute_force = "brute_force"
-
-
-class ExportFormat(StrEnum):
-    """Session formats."""
-
-    reaper = "reaper"
 
 
 def _print_version(wanted: bool) -> None:
@@ -76,11 +61,17 @@ def analyze(
     mix: Annotated[Path, typer.Argument(help="The finished mix of these stems.")],
     export: Annotated[list[ExportFormat] | None, typer.Option(help="Write a session for this DAW.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write to.", show_default="<mix name>.mixbridge")] = None,
-    quality: Annotated[Quality, typer.Option(help="How long to search.")] = Quality.standard,
+    quality: Annotated[Quality, typer.Option(help="How long to search.")] = DEFAULT_QUALITY,
     tolerance: Annotated[
         float, typer.Option(help="Match loss that may be given up for a sparser graph.", min=0.0, max=10.0)
-    ] = 0.01,
-    pruning: Annotated[Pruning, typer.Option(help="How processors are chosen for removal.")] = Pruning.hybrid,
+    ] = DEFAULT_TOLERANCE,
+    pruning: Annotated[Pruning, typer.Option(help="How processors are chosen for removal.")] = DEFAULT_PRUNING,
+    plugins: Annotated[
+        str, typer.Option(help="Plugins of the session: a suite (jsfx, lsp, zam, pedalboard) or eq=lsp,*=jsfx.")
+    ] = DEFAULT_SUITES,
+    allow_unverified: Annotated[
+        bool, typer.Option("--allow-unverified", help="Use plugins that have no passing certificate.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="The same seed finds the same graph.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="Torch device of the search, such as cpu or cuda.")] = "cpu",
     groups: Annotated[
@@ -98,29 +89,77 @@ def analyze(
 
     Example: mixbridge analyze stems/ mix.wav --export reaper
     """
-    with _errors_for_people():
+    with errors_for_people(when_stopped=_WHEN_STOPPED):
         # Imported here: torch takes seconds to load, and --help must not.
         from .bridge.analyze import AnalyzeSettings, analyze
         from .bridge.search.search import SearchSettings
 
         settings = AnalyzeSettings(
             search=SearchSettings(
-                quality=quality.value, tolerance=tolerance, seed=seed, device=device, method=pruning.value
+                quality=quality.value,
+                tolerance=tolerance,
+                seed=seed,
+                device=device,
+                method=pruning.value,
+                plugins=plugins,
             ),
             exports=[kind.value for kind in export or []],
             start_s=start,
             end_s=end,
             groups_path=groups,
             link=link,
+            allow_unverified=allow_unverified,
             resume=resume,
             overwrite=overwrite,
         )
-        with _progress() as progress:
+        with progress_bar() as progress:
             result = analyze(stems, mix, folder=out, settings=settings, progress=progress.report)
         if as_json:
-            typer.echo(json.dumps(result.to_json(), indent=1, ensure_ascii=False))
+            print_json(result.to_json())
         else:
             _print_summary(result.to_json())
+
+
+@app.command()
+def export(
+    graph: Annotated[Path, typer.Argument(help="graph.json of an analysis.")],
+    stems: Annotated[Path, typer.Argument(help="Folder with the stems it was made from.")],
+    formats: Annotated[list[ExportFormat], typer.Option("--export", help="Session format to write.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write to.", show_default="beside the graph")] = None,
+    plugins: Annotated[
+        str | None, typer.Option(help="Plugins of the session.", show_default="those of the search")
+    ] = None,
+    allow_unverified: Annotated[
+        bool, typer.Option("--allow-unverified", help="Use plugins that have no passing certificate.")
+    ] = False,
+    link: Annotated[bool, typer.Option("--link", help="Refer to the stems where they are; copy nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the paths as JSON.")] = False,
+) -> None:
+    """Write another session of a graph that was found before.
+
+    Example: mixbridge export song.mixbridge/graph.json stems/ --export pedalboard --plugins lsp
+    """
+    with errors_for_people():
+        from .bridge.graph import MixGraph
+        from .exporters.formats import export_graph
+
+        found = MixGraph.load(graph)
+        with progress_bar() as progress:
+            files = export_graph(
+                found,
+                [kind.value for kind in formats],
+                stems_dir=stems,
+                folder=out or graph.parent,
+                plugins=plugins or found.provenance.plugins or DEFAULT_SUITES,
+                link=link,
+                allow_unverified=allow_unverified,
+                report=lambda words: progress.report("write", 0.5, words),
+            )
+        if as_json:
+            print_json({kind: str(path) for kind, path in files.items()})
+        else:
+            for kind, path in files.items():
+                typer.echo(f"{kind:11} {path}")
 
 
 @app.command()
@@ -133,13 +172,13 @@ def demo(
 
     Example: mixbridge demo my-demo
     """
-    with _errors_for_people():
+    with errors_for_people():
         from .bridge.demo import make_demo
 
         song = make_demo(folder, seed=seed)
         paths = {"stems": song.stems_dir, "mix": song.mix_path, "truth": song.truth_path}
         if as_json:
-            typer.echo(json.dumps({kind: str(path) for kind, path in paths.items()}, ensure_ascii=False))
+            print_json({kind: str(path) for kind, path in paths.items()})
         else:
             for kind, path in paths.items():
                 typer.echo(f"{kind:6} {path}")
@@ -149,51 +188,9 @@ def demo(
 # ------------------------------------------------------------------ shared by the commands
 
 
-class _Reporter:
-    """A progress bar on stderr; silent where stderr is not a terminal."""
-
-    def __init__(self, bar: Progress) -> None:
-        self._bar = bar
-        self._task = bar.add_task("", total=1.0, words="")
-
-    def report(self, phase: str, share: float, words: str) -> None:
-        self._bar.update(self._task, description=phase, completed=share, words=words)
-
-
-@contextmanager
-def _progress() -> Iterator[_Reporter]:
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description:14}", markup=False),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[words]}", markup=False),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        yield _Reporter(bar)
-
-
-@contextmanager
-def _errors_for_people() -> Iterator[None]:
-    """Turn our errors into one line and an exit code; nobody reads a traceback for a wrong path."""
-    try:
-        with warnings.catch_warnings():
-            # What libraries say to programmers is no news for a mix engineer.
-            warnings.simplefilter("ignore")
-            yield
-    except MixbridgeError as error:
-        _complain(str(error))
-        raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
-        _complain("stopped; the same command with --resume goes on from the last finished phase")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
-    except MemoryError:
-        _complain("not enough memory; analyse a part of the song with --start and --end")
-        raise typer.Exit(EXIT_FAILURE) from None
-
-
-def _complain(message: str) -> None:
-    Console(stderr=True, soft_wrap=True).print(Text("mixbridge: " + " ".join(message.split())))
+# Below the commands that come first in a user's day.
+app.command()(verify)
+app.add_typer(plugins_app, name="plugins")
 
 
 def _print_summary(result: dict[str, object]) -> None:

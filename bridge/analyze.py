@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..exporters.reaper.project import export_reaper
+from ..exporters.formats import check_exports, export_graph
 from .audio import Multitrack, load_multitrack, resample, write_wav
-from .errors import OutputError, ParameterError
+from .errors import OutputError
 from .graph import MixGraph, Stem
 from .metrics import LOSS_RATE_HZ, match_loss
 from .render import render_graph
@@ -23,10 +23,10 @@ from .report.page import write_report
 from .report.words import summarise
 from .search.search import Search, SearchSettings
 from .search.working_set import WorkingSet
+from .suites import choose_profiles
 
 FOLDER_SUFFIX = ".mixbridge"
 GRAPH_FILE, MATCH_FILE, REPORT_FILE = "graph.json", "match.wav", "report.html"
-EXPORT_FORMATS = ("reaper",)
 
 #: Holds what a stopped run needs to go on; gone when the run is complete.
 _WORK_FOLDER = ".unfinished"
@@ -43,7 +43,9 @@ class AnalyzeSettings:
     Attributes
     ----------
     exports : sequence of str
-        Session formats to write, from `EXPORT_FORMATS`.
+        Session formats to write, from `choices.ExportFormat`.
+    allow_unverified : bool
+        Use plugins that have no passing certificate.
     link : bool
         Sessions refer to the stems where they are instead of copying them.
     resume : bool
@@ -58,6 +60,7 @@ class AnalyzeSettings:
     end_s: float | None = None
     groups_path: Path | None = None
     link: bool = False
+    allow_unverified: bool = False
     resume: bool = False
     overwrite: bool = False
 
@@ -136,9 +139,8 @@ def analyze(
     report = progress or (lambda _phase, _share, _words: None)
     began_s, began_cpu_s = time.monotonic(), time.process_time()
     chosen.search.check()
-    for kind in chosen.exports:
-        if kind not in EXPORT_FORMATS:
-            raise ParameterError(f"--export {kind}: unknown format; choose one of {', '.join(EXPORT_FORMATS)}")
+    laws = {kind: p.law for kind, p in choose_profiles(chosen.search.plugins).items() if p.search and p.law}
+    check_exports(chosen.exports, laws=laws, plugins=chosen.search.plugins)
     out = folder if folder is not None else default_folder(mix_path)
     check_output(out, resume=chosen.resume, overwrite=chosen.overwrite)
     song = load_multitrack(
@@ -259,15 +261,23 @@ def _write_results(
         update={
             "loss": graph.provenance.loss.model_copy(update={"reference": match_loss(*pair)["total"]}),
             "notes": list(song.warnings),
+            "sources": {"stems": str(stems_dir.resolve()), "mix": str(song.mix.path.resolve())},
         }
     )
     graph = graph.model_copy(update={"provenance": provenance})
     files = {"graph": out / GRAPH_FILE, "match": out / MATCH_FILE, "report": out / REPORT_FILE}
     report("write", 0.2, MATCH_FILE)
     write_wav(files["match"], match, sample_rate_hz=song.sample_rate_hz)
-    if "reaper" in settings.exports:
-        report("write", 0.4, "REAPER project")
-        files["reaper"] = export_reaper(graph, stems_dir=stems_dir, folder=out / "reaper", link=settings.link)
+    files |= export_graph(
+        graph,
+        settings.exports,
+        stems_dir=stems_dir,
+        folder=out,
+        plugins=settings.search.plugins,
+        link=settings.link,
+        allow_unverified=settings.allow_unverified,
+        report=lambda words: report("write", 0.4, words),
+    )
     report("write", 0.7, REPORT_FILE)
     write_report(files["report"], graph=graph, target=target, match=match, warnings=song.warnings)
     # Last, because its presence says that the result is complete.

@@ -54,6 +54,7 @@ def build_console(
     stems: Sequence[Stem],
     groups: Mapping[str, Sequence[str]],
     preset: ConsolePreset,
+    laws: Mapping[str, str] | None = None,
 ) -> MixGraph:
     """The full console with every processor at its defaults.
 
@@ -61,6 +62,8 @@ def build_console(
     ----------
     groups : mapping of group name to stem ids
         Stems that are in no group flow straight into the master.
+    laws : mapping of processor type to name of a law, optional
+        Types that are not in it are left out of the console; all have the reference law if not given.
     """
     nodes: list[Node] = []
     edges: list[Edge] = []
@@ -72,7 +75,10 @@ def build_console(
         nodes.append(channel)
         previous = channel.id
         for kind in chain:
-            processor = Processor(id=f"{channel.id}/{kind}", type=kind, parameters=spec_of(kind).defaults())
+            if laws is not None and kind not in laws:
+                continue
+            law = laws[kind] if laws is not None else ""
+            processor = Processor(id=f"{channel.id}/{kind}", type=kind, parameters=spec_of(kind).defaults(), law=law)
             nodes.append(processor)
             edges.append(Edge(source=previous, target=processor.id))
             previous = processor.id

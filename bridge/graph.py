@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from .errors import GraphError, ParameterError
 from .files import write_text_whole
+from .processors.laws import law_of
 from .processors.specs import MIX, SPECS, spec_of
 
 FORMAT = "mixbridge-graph"
@@ -91,12 +92,15 @@ class Processor(_Model):
         All parameters of the type, in physical units (the unit is the suffix of the name).
     mix : float
         Dry/wet weight, 0 (dry) to 1 (wet).
+    law : str
+        Key of `processors.laws.LAWS` where the processor follows another plugin's law; empty for ours.
     """
 
     type: str
     id: NodeId
     parameters: dict[str, float]
     mix: float = MIX.default
+    law: str = ""
 
     @field_validator("type")
     @classmethod
@@ -112,6 +116,7 @@ class Processor(_Model):
     def _parameters_in_range(self) -> Self:
         # Written through __dict__: assigning would validate again without end.
         self.__dict__["parameters"] = spec_of(self.type).check(self.parameters)
+        law_of(self.law, self.type)
         return self
 
 
@@ -148,11 +153,21 @@ class Loss(_Model):
 
 
 class Provenance(_Model):
-    """Where a graph comes from: settings, seed, versions and what the search reached."""
+    """Where a graph comes from: settings, seed, versions and what the search reached.
+
+    Attributes
+    ----------
+    plugins : str
+        The choice of plugin suites whose laws and ranges the search kept to.
+    sources : dict of str to str
+        Where the "stems" folder and the "mix" were, as absolute paths.
+    """
 
     seed: int = 0
     quality: str = ""
     tolerance: float | None = None
+    plugins: str = ""
+    sources: dict[str, str] = Field(default_factory=dict)
     console_processors: int = 0
     loss: Loss = Field(default_factory=Loss)
     pruned_ratio: dict[str, float] = Field(default_factory=dict)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import GraphError
-from .graph import MixGraph, Stem
+from .graph import MixGraph, Processor, Stem
 from .processors.reference import Audio, apply_processor
 
 #: Called with a stem; returns it aligned, with its polarity applied, shape (2, graph.frames).
@@ -26,10 +26,15 @@ def render_channel(graph: MixGraph, channel_id: str, audio: npt.ArrayLike) -> Au
     """
     signal = np.asarray(audio, dtype=np.float64)
     for node in graph.chain(channel_id):
-        signal = apply_processor(
-            node.type, signal, parameters=node.parameters, sample_rate_hz=graph.sample_rate_hz, mix=node.mix
-        )
+        signal = apply_node(node, signal, sample_rate_hz=graph.sample_rate_hz)
     return signal
+
+
+def apply_node(node: Processor, audio: npt.ArrayLike, *, sample_rate_hz: float) -> Audio:
+    """Run one processor of a graph over a whole signal of shape (2, n)."""
+    return apply_processor(
+        node.type, audio, parameters=node.parameters, sample_rate_hz=sample_rate_hz, mix=node.mix, law=node.law
+    )
 
 
 def render_graph(graph: MixGraph, load_stem: StemLoader, *, progress: Progress | None = None) -> Audio:

@@ -50,8 +50,49 @@ class PluginInfo(_Model):
     version: str = ""
 
 
+class Stage(_Model):
+    """One plugin built into pedalboard, as a part of an insert.
+
+    Attributes
+    ----------
+    name : str
+        Its class in pedalboard ("PeakFilter").
+    values : dict of str to float or str
+        Its attributes; what is not named keeps pedalboard's default.
+    files : dict of str to str
+        Attributes that name a file, with the path relative to the chain file: the impulse
+        response of a convolution.
+    """
+
+    name: str
+    values: dict[str, float | str] = Field(default_factory=dict)
+    files: dict[str, str] = Field(default_factory=dict)
+
+
+class Branch(_Model):
+    """Stages in series on one of the parallel paths of an insert.
+
+    Attributes
+    ----------
+    mono : bool
+        Both sides of the branch hear ``(L + R) / 2``; otherwise it hears left and right.
+    stages : tuple of Stage
+        None at all: a plain wire.
+    left, right : float
+        Linear gain of the branch's outputs, after its stages.
+    """
+
+    mono: bool = False
+    stages: tuple[Stage, ...] = ()
+    left: float = 1.0
+    right: float = 1.0
+
+
 class Insert(_Model):
     """One processor of a channel: ``y = mix * f(u) + (1 - mix) * u``.
+
+    What `f` is depends on `kind`: one VST3 plugin or JSFX with its `values`, the sum of the
+    `branches` of pedalboard's built-ins, or the mixer's own arithmetic.
 
     Attributes
     ----------
@@ -74,6 +115,8 @@ class Insert(_Model):
         Files the plugin loads (impulse responses), state id to path relative to the chain file.
     latency_samples : int
         Delay of the plugin that the host must remove.
+    branches : tuple of Branch
+        Of kind "builtin" alone: ``f(u)`` is their sum; silence if there are none.
     """
 
     id: str
@@ -88,6 +131,7 @@ class Insert(_Model):
     latency_samples: Annotated[int, Field(ge=0)] = 0
     mix: float = MIX.default
     bypassed: bool = False
+    branches: tuple[Branch, ...] = ()
 
     @field_validator("type")
     @classmethod
@@ -102,9 +146,11 @@ class Insert(_Model):
         return MIX.check(value)
 
     @model_validator(mode="after")
-    def _has_plugin(self) -> Self:
-        if (self.kind == "mixer") != (self.plugin is None):
-            raise ValueError("plugin: needed by every insert but those of the mixer")
+    def _has_what_its_kind_needs(self) -> Self:
+        if (self.kind in ("vst3", "jsfx")) != (self.plugin is not None):
+            raise ValueError("plugin: VST3 and JSFX inserts have one, others have none")
+        if self.branches and self.kind != "builtin":
+            raise ValueError("branches: only inserts of pedalboard's built-ins have them")
         return self
 
 

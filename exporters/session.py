@@ -40,12 +40,15 @@ class Insert:
         All parameters of the type, in slider order.
     mix : float
         Dry/wet weight, 0 to 1.
+    law : str
+        Key of `laws.LAWS`; empty for ours.
     """
 
     id: str
     type: str
     parameters: dict[str, float]
     mix: float
+    law: str = ""
 
 
 @dataclass(frozen=True)
@@ -243,7 +246,7 @@ def _strip(channel: Stem | Bus | Master, chain: Sequence[Processor], *, max_fade
                 node_left = node_right = gain
             left, right = left * node_left, right * node_right
         else:
-            inserts.append(Insert(node.id, node.type, dict(node.parameters), node.mix))
+            inserts.append(Insert(node.id, node.type, dict(node.parameters), node.mix, node.law))
     gain, pan = solve_fader(left, right)
     highest = db_to_gain(max_fader_db)
     # What exceeds the fader by rounding alone is no reason for a gain insert.

@@ -13,119 +13,18 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mixbridge.bridge.audio import as_stereo, read_audio, resample
 from mixbridge.bridge.errors import AudioFileError, ExportError, MixbridgeError, OutputError
-from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, Processor, Provenance, Stem
-from mixbridge.bridge.processors.specs import SPECS, spec_of
-from mixbridge.bridge.render import render_graph
-from mixbridge.exporters.reaper import folder as folder_module
+from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, Processor, Stem
+from mixbridge.bridge.processors.specs import SPECS
+from mixbridge.exporters import folder as folder_module
 from mixbridge.exporters.reaper.project import export_reaper
 from mixbridge.exporters.reaper.rpp import Block, Word, number, quote
 
-from .dsp import null_db, programme, random_parameters
+from .dsp import null_db
+from .mixes import NASTY, assert_nulls, graphs, reference_render, write_stems
 from .rpp_rebuild import from_rpp, read_project, render_project, track_depths, track_name
 
-NASTY = ["#kick", "a\"b'c", "音", "a\"b'c`d", "two words", ";x", "<TRACK", ">", "|", "007", "1e5", "", "  ", "`", "-"]
 NULL_DB = -80.0
-
-
-# ----------------------------------------------------------------------------- material
-
-
-def chain_edges(channel: str, chain: list[Processor], target: str | None) -> list[Edge]:
-    path = [channel, *(p.id for p in chain)]
-    ends = [*path[1:], target]
-    return [Edge(source=a, target=b) for a, b in zip(path, ends, strict=True) if b is not None]
-
-
-@st.composite
-def chains(draw: st.DrawFn, channel: str, random: np.random.Generator) -> list[Processor]:
-    # Gain/pan is what exporting rearranges, so that it comes more often.
-    kinds = draw(st.lists(st.sampled_from([*SPECS, "gain_pan", "gain_pan"]), max_size=5))
-    found = []
-    for index, kind in enumerate(kinds):
-        parameters = random_parameters(spec_of(kind), random)
-        if kind == "gain_pan":
-            parameters = {
-                "gain_db": float(random.uniform(-20, 15)),
-                "pan": draw(st.sampled_from([0.0, 1.0, -1.0, float(random.uniform(-1, 1))])),
-            }
-        elif "makeup_db" in parameters:
-            parameters["makeup_db"] = float(random.uniform(-6, 6))
-        mix = draw(st.sampled_from([1.0, 0.0, float(random.random())]))
-        found.append(Processor(type=kind, id=f"{channel}/{index}", parameters=parameters, mix=mix))
-    return found
-
-
-@st.composite
-def graphs(draw: st.DrawFn) -> MixGraph:
-    """Any graph schema 1 allows: nested and empty buses, processors in any order, odd names."""
-    random = np.random.default_rng(draw(st.integers(0, 2**32)))
-    text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-    names = draw(st.lists(st.one_of(st.sampled_from(NASTY), text), min_size=1, max_size=4))
-    bus_count = draw(st.integers(0, 3))
-    nodes: list[Node] = []
-    edges: list[Edge] = []
-    targets = ["master"]
-    for index in range(bus_count):
-        bus = Bus(id=f"bus{index}", name=draw(st.sampled_from(NASTY)))
-        chain = draw(chains(bus.id, random))
-        nodes += [bus, *chain]
-        edges += chain_edges(bus.id, chain, draw(st.sampled_from(targets)))
-        targets.append(bus.id)
-    for index, name in enumerate(names):
-        stem = Stem(
-            id=f"stem{index}", name=name, file=f"stem {index}.wav", channels=draw(st.sampled_from([1, 2])),
-            offset_samples=draw(st.integers(-3000, 3000)), polarity=draw(st.sampled_from([1, -1])),
-        )  # fmt: skip
-        chain = draw(chains(stem.id, random))
-        nodes += [stem, *chain]
-        edges += chain_edges(stem.id, chain, draw(st.sampled_from(targets)))
-    chain = draw(chains("master", random))
-    nodes += [Master(), *chain]
-    edges += chain_edges("master", chain, None)
-    return MixGraph(
-        name=draw(st.sampled_from([*NASTY, "song"])),
-        sample_rate_hz=draw(st.sampled_from([44100, 48000])),
-        start_frame=draw(st.sampled_from([0, 1234])),
-        frames=draw(st.sampled_from([12000, 9000])),
-        nodes=nodes,
-        edges=edges,
-        provenance=Provenance(notes=draw(st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=3))),
-    )
-
-
-def write_stems(graph: MixGraph, stems_dir: Path, *, rate_hz: int | None = None, frames: int = 11000) -> None:
-    stems_dir.mkdir(parents=True, exist_ok=True)
-    for index, stem in enumerate(graph.stems):
-        rate = rate_hz or graph.sample_rate_hz
-        audio = programme(seconds=frames / rate, rate_hz=rate, seed=index)[: stem.channels]
-        soundfile.write(stems_dir / stem.file, audio.T.astype(np.float32), rate)
-
-
-def reference_render(graph: MixGraph, stems_dir: Path) -> np.ndarray:
-    """The graph rendered from the stems themselves, placed sample by sample."""
-
-    def load(stem: Stem) -> np.ndarray:
-        path = stems_dir / stem.file
-        from_hz = soundfile.info(path).samplerate
-        audio = as_stereo(resample(read_audio(path), from_hz=from_hz, to_hz=graph.sample_rate_hz))
-        out = np.zeros((2, graph.frames))
-        for frame in range(2):
-            where = np.arange(audio.shape[1]) + stem.offset_samples - graph.start_frame
-            inside = (where >= 0) & (where < graph.frames)
-            out[frame, where[inside]] = stem.polarity * audio[frame, inside]
-        return out
-
-    return render_graph(graph, load)
-
-
-def assert_nulls(found: np.ndarray, expected: np.ndarray) -> None:
-    assert found.shape == expected.shape
-    if np.max(np.abs(expected)) < 1e-9:
-        assert np.max(np.abs(found)) < 1e-9
-    else:
-        assert null_db(found, expected) < NULL_DB
 
 
 def small_graph(names: list[str] | None = None, *, suffix: str = ".wav") -> MixGraph:

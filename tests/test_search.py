@@ -286,7 +286,7 @@ def run(song: WorkingSet, checkpoint: Path | None = None, *, resume: bool = Fals
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(search_module.QUALITIES, "draft", TINY)
+    monkeypatch.setitem(search_module.EFFORTS, "draft", TINY)
 
 
 @pytest.mark.usefixtures("tiny")

@@ -68,24 +68,6 @@ def pan_gains(pan: Any, *, xp: Any) -> tuple[Any, Any]:
     return math.sqrt(2.0) * xp.cos(theta), math.sqrt(2.0) * xp.sin(theta)
 
 
-def balance_matrix(pan: Any, *, xp: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    """`pan_gains` as a matrix: each channel stays on its side."""
-    left, right = pan_gains(pan, xp=xp)
-    zero = 0.0 * left
-    return (left, zero), (zero, right)
-
-
-def fold_matrix(pan: Any, *, xp: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    """Pan by moving one channel linearly over to the other side; hard right holds both channels.
-
-    ``p > 0``: ``L = (1 - p) l``, ``R = r + p l``; mirrored for ``p < 0``. What a stereo plugin
-    does that has one linear pan per input channel.
-    """
-    zero = 0.0 * pan
-    to_right, to_left = xp.clip(pan, 0.0, 1.0), xp.clip(-pan, 0.0, 1.0)
-    return (1.0 - to_right, to_left + zero), (to_right + zero, 1.0 - to_left)
-
-
 def channel_gains(*, gain_db: float, pan: float, mix: float) -> tuple[float, float]:
     """Left and right gain of a gain/pan processor, its dry part included (both >= 0)."""
     wet = mix * db_to_gain(gain_db)

@@ -7,9 +7,8 @@ compressor that will be in the session. Which plugin follows which law is said b
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from ..errors import ParameterError
 from . import equations as eq
@@ -23,8 +22,6 @@ BUTTERWORTH_QS: dict[int, tuple[float, ...]] = {
 
 #: Two equal first-order sections in a row, as one second-order section.
 DOUBLE_FIRST_ORDER_QS = (0.5,)
-
-PanMatrix = tuple[tuple[Any, Any], tuple[Any, Any]]
 
 
 @dataclass(frozen=True)
@@ -48,9 +45,6 @@ class Law:
     gate : {"expander", "smoothstep", "power", "switch"}
         Expander with knee; S-curve between two levels; expander on an RMS level without knee or
         floor; on/off with linear ramps.
-    tap_pan : callable
-        ``(pan, xp=...)`` to the matrix ``((ll, lr), (rl, rr))``: left output from left and right
-        input, right output from left and right input.
     """
 
     name: str
@@ -60,7 +54,6 @@ class Law:
     linked: bool = True
     compressor_detector: Literal["level", "gain_reduction"] = "level"
     gate: Literal["expander", "smoothstep", "power", "switch"] = "expander"
-    tap_pan: Callable[..., PanMatrix] = eq.balance_matrix
 
 
 REFERENCE = Law("", ())
@@ -69,7 +62,7 @@ LAWS: dict[str, Law] = {
     law.name: law
     for law in (
         REFERENCE,
-        Law("lsp", ("gate", "delay"), gate="smoothstep", cut_qs=BUTTERWORTH_QS[4], tap_pan=eq.fold_matrix),
+        Law("lsp", ("gate", "delay"), gate="smoothstep", cut_qs=BUTTERWORTH_QS[4]),
         Law("zam", ("compressor", "gate"), compressor_detector="gain_reduction", gate="switch"),
         Law(
             "pedalboard",

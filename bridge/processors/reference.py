@@ -163,8 +163,9 @@ def _delay(audio: Audio, p: Parameters, rate: float, law: Law) -> Audio:
             rate=rate,
             law=law,
         )
-        matrix = eq.db_to_gain(level_db) * np.array(law.tap_pan(p[f"tap{tap}_pan"], xp=np))
-        out[:, lag:] += matrix @ _filter(audio[:, : n - lag], sections)
+        left, right = eq.pan_gains(p[f"tap{tap}_pan"], xp=np)
+        gain = eq.db_to_gain(level_db)
+        out[:, lag:] += _filter(audio[:, : n - lag], sections) * np.array([[gain * left], [gain * right]])
     return out
 
 

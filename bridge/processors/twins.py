@@ -383,21 +383,14 @@ class DelayTwin(_WetPathTwin):
             for part in ("time_ms", "level_db", "pan", "low_cut_hz", "high_cut_hz")
         )
         taps, start = self.cut_taps(time_ms, low, high, name="tap1_")
+        gains = torch.stack(eq.pan_gains(pan, xp=torch), dim=1) * self.gain(level_db, name="tap1_level_db")[:, None]
+        index = start[..., None] + torch.arange(taps.shape[-1], device=taps.device)
         size = _steady(int(start.max())) + taps.shape[-1]
-        index = (start[..., None] + torch.arange(taps.shape[-1], device=taps.device)).flatten(1)
-        level = self.gain(level_db, name="tap1_level_db")
-
-        def path(pan_gain: Tensor) -> Tensor:
-            # (nodes, tap, sample): every tap lands at its own place of the impulse response.
-            weighted = ((pan_gain * level).to(taps.dtype)[..., None] * taps).flatten(1)
-            return weighted.new_zeros(len(x), size).scatter_add(1, index, weighted)
-
-        (left, right_to_left), (left_to_right, right) = self.law.tap_pan(pan, xp=torch)
-        own = convolve(x, torch.stack([path(left), path(right)], dim=1), lead=_LEAD)
-        if self.law.tap_pan is eq.balance_matrix:
-            return own
-        crossed = torch.stack([path(right_to_left), path(left_to_right)], dim=1)
-        return own + convolve(x.flip(1), crossed, lead=_LEAD)
+        # (nodes, channel, tap, sample): every tap lands at its own place of the impulse response.
+        weighted = (gains.to(taps.dtype)[..., None] * taps[:, None]).flatten(2)
+        response = weighted.new_zeros(len(x), 2, size)
+        response = response.scatter_add(2, index.flatten(1)[:, None].expand(-1, 2, -1), weighted)
+        return convolve(x, response, lead=_LEAD)
 
 
 class ReverbTwin(_WetPathTwin):

@@ -5,6 +5,7 @@
   const find = (name) => deck.querySelector(`[data-${name}]`);
   const transport = find("transport"), play = find("play"), seek = find("seek"), time = find("time"), problem = find("problem");
   const choices = [...deck.querySelectorAll("[data-select]")];
+  const listeners = [...document.querySelectorAll("[data-listen]")];
   const canvases = [...document.querySelectorAll("[data-canvas]")];
   const playheads = [...document.querySelectorAll("[data-playhead]")];
   const duration = Number(deck.dataset.duration);
@@ -45,7 +46,7 @@
     play.classList.toggle("playing", value);
     play.setAttribute("aria-label", value ? "Pause" : "Play");
   }
-  // All three run together and only one is heard, so a switch is instant and keeps the place.
+  // All run together and only one is heard, so a switch is instant and keeps the place.
   async function start() {
     const from = position() >= duration - 0.01 ? 0 : position();
     setPlaying(true);
@@ -77,6 +78,7 @@
     tracks[index].playbackRate = 1;
     tracks.forEach((track, other) => { track.muted = other !== index; });
     choices.forEach((choice, other) => choice.setAttribute("aria-pressed", String(other === index)));
+    listeners.forEach((button) => button.setAttribute("aria-pressed", String(Number(button.dataset.listen) === index)));
     show();
   }
   function go(to) {
@@ -87,6 +89,10 @@
 
   play.addEventListener("click", toggle);
   choices.forEach((choice, index) => choice.addEventListener("click", () => choose(index)));
+  listeners.forEach((button) => button.addEventListener("click", () => {
+    choose(Number(button.dataset.listen));
+    if (!playing) start();
+  }));
   seek.addEventListener("input", () => go(Number(seek.value)));
   canvases.forEach((canvas) => canvas.addEventListener("click", (event) => {
     const box = canvas.getBoundingClientRect();
@@ -111,6 +117,7 @@
 
   transport.hidden = false;
   find("hint").hidden = false;
+  document.querySelectorAll("[data-takes]").forEach((line) => { line.hidden = false; });
   deck.classList.add("scripted");
   document.documentElement.classList.add("seekable");
   tracks.forEach((track) => { track.controls = false; });

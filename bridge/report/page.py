@@ -20,13 +20,12 @@ from ..files import write_text_whole
 from ..graph import MixGraph, Processor
 from ..processors.equations import gain_to_db
 from ..processors.specs import CHAIN_ORDER, SPECS
+from ..verify.results import Verification
 from . import pictures
 from .drawing import Curve, draw_curve, draw_graph
+from .real import DASH, real_section
 from .sound import SoundLevels, Sounds, compress
 from .words import ChannelSummary, describe_processor, frequency_text, level_text, short_label, summarise
-
-#: What stands where there is no number.
-DASH = "–"
 
 _LOSS_ROWS = (
     ("plain_sum", "Plain sum", "the stems added up, nothing else"),
@@ -35,6 +34,7 @@ _LOSS_ROWS = (
     ("pruned", "After pruning", "the sparse graph shown here"),
     ("reference", "Reference render", "the same graph, sample-accurate: the match you hear"),
 )
+_PLAYER_TITLES = {"target": "Target", "match": "Match", "difference": "Difference"}
 _TICKS_HZ = (50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0)
 _TIME_STEPS_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 _MOST_TIME_TICKS = 6
@@ -105,8 +105,22 @@ class _Player:
     rms: str
 
 
+@dataclass(frozen=True)
+class Verified:
+    """A verified session and its render, shape (2, n) like the match."""
+
+    result: Verification
+    audio: npt.ArrayLike
+
+
 def write_report(
-    path: Path, *, graph: MixGraph, target: npt.ArrayLike, match: npt.ArrayLike, warnings: Sequence[str] = ()
+    path: Path,
+    *,
+    graph: MixGraph,
+    target: npt.ArrayLike,
+    match: npt.ArrayLike,
+    warnings: Sequence[str] = (),
+    verified: Sequence[Verified] = (),
 ) -> None:
     """Write the page, whole or not at all.
 
@@ -123,6 +137,8 @@ def write_report(
         The finished mix and the rendered graph at `graph.sample_rate_hz`, full scale 1.
     warnings : sequence of str
         Shown before the notes of the graph.
+    verified : sequence of Verified
+        Each gets a section and a player.
 
     Raises
     ------
@@ -131,7 +147,8 @@ def write_report(
     OutputError
         If the file cannot be written.
     """
-    sounds = compress(target, match, sample_rate_hz=graph.sample_rate_hz)
+    others = {f"real{number}": session.audio for number, session in enumerate(verified, start=1)}
+    sounds = compress(target, match, sample_rate_hz=graph.sample_rate_hz, others=others)
     plots, legends, time_ticks, frequency_ticks, duration_s = _pictures(graph, target, match)
     script, style = (resources.files(__package__).joinpath(name).read_text("utf-8") for name in ("page.js", "page.css"))
     html = (
@@ -146,7 +163,8 @@ def write_report(
             pruned=_pruned(graph),
             drawing=draw_graph(graph),
             cards=_cards(graph),
-            players=_players(sounds),
+            players=_players(sounds, verified),
+            verified=[real_section(v.result, player=len(_PLAYER_TITLES) + n) for n, v in enumerate(verified)],
             sounds=sounds,
             difference=_difference_text(sounds),
             plots=plots,
@@ -289,13 +307,15 @@ def _without_title(processor: Processor) -> str:
 # --------------------------------------------------------------------------- sounds and pictures
 
 
-def _players(sounds: Sounds) -> list[_Player]:
-    titles = {"target": "Target", "match": "Match", "difference": "Difference"}
+def _players(sounds: Sounds, verified: Sequence[Verified]) -> list[_Player]:
+    files = {key: getattr(sounds, key) for key in _PLAYER_TITLES} | sounds.others
+    reals = [f"Real plugins{f' ({v.result.session})' if len(verified) > 1 else ''}" for v in verified]
+    titles = _PLAYER_TITLES | dict(zip(sounds.others, reals, strict=True))
     return [
         _Player(
             key,
             title,
-            _data_uri(sounds.mime, getattr(sounds, key)),
+            _data_uri(sounds.mime, files[key]),
             _dbfs(sounds.levels[key], peak=True),
             _dbfs(sounds.levels[key], peak=False),
         )

@@ -41,7 +41,11 @@ def value_at(parameter: Parameter, position: Tensor) -> Tensor:
     return low + (high - low) * position
 
 
-def _limits(parameter: Parameter) -> tuple[float, float]:
+#: Allowed range of some parameters, by type and name, where a plugin has less than the specification.
+Limits = Mapping[str, Mapping[str, tuple[float, float]]]
+
+
+def _margins(parameter: Parameter) -> tuple[float, float]:
     low = EDGE_MARGIN if parameter.off_at == parameter.minimum else 0.0
     high = 1.0 - EDGE_MARGIN if parameter.off_at == parameter.maximum else 1.0
     return low, high
@@ -54,8 +58,9 @@ def _all_parameters(kind: str) -> tuple[Parameter, ...]:
 class ConsoleParameters(nn.Module):
     """Trainable settings of all processors of a graph, one tensor (nodes,) per type and name."""
 
-    def __init__(self, graph: MixGraph, *, device: torch.device) -> None:
+    def __init__(self, graph: MixGraph, *, device: torch.device, limits: Limits | None = None) -> None:
         super().__init__()
+        self.limits = limits or {}
         self.rows: dict[str, list[str]] = {}
         for node in graph.processors:
             self.rows.setdefault(node.type, []).append(node.id)
@@ -89,7 +94,18 @@ class ConsoleParameters(nn.Module):
         """Bring every position back into its range."""
         for kind in self.rows:
             for parameter in _all_parameters(kind):
-                self.positions[f"{kind}:{parameter.name}"].clamp_(*_limits(parameter))
+                self.positions[f"{kind}:{parameter.name}"].clamp_(*self._positions_allowed(kind, parameter))
+
+    def _positions_allowed(self, kind: str, parameter: Parameter) -> tuple[float, float]:
+        low, high = self.allowed(kind, parameter)
+        lowest, highest = _margins(parameter)
+        # A range that a plugin fixes to the bypassing end has no room for a margin.
+        least, most = position_of(parameter, low), position_of(parameter, high)
+        return min(max(least, lowest), most), max(min(most, highest), least)
+
+    def allowed(self, kind: str, parameter: Parameter) -> tuple[float, float]:
+        """Lowest and highest physical value of a parameter."""
+        return self.limits.get(kind, {}).get(parameter.name, (parameter.minimum, parameter.maximum))
 
     def groups(self, *, rate: float, rates: Mapping[str, float]) -> list[dict[str, object]]:
         """Parameter groups for an optimiser.
@@ -126,9 +142,12 @@ class ConsoleParameters(nn.Module):
                 nodes.append(node)
                 continue
             kind, row = place[node.id]
-            found = {p.name: _snapped(p, columns[kind][p.name][row]) for p in _all_parameters(kind)}
+            found = {
+                p.name: _snapped(p, columns[kind][p.name][row], allowed=self.allowed(kind, p))
+                for p in _all_parameters(kind)
+            }
             mix = found.pop(MIX.name)
-            nodes.append(Processor(id=node.id, type=kind, parameters=found, mix=mix))
+            nodes.append(Processor(id=node.id, type=kind, parameters=found, mix=mix, law=node.law))
         return graph.model_copy(update={"nodes": nodes})
 
 
@@ -139,9 +158,10 @@ def _start_position(parameter: Parameter, node: Node) -> float:
     return position_of(parameter, value)
 
 
-def _snapped(parameter: Parameter, value: float) -> float:
-    clipped = min(max(value, parameter.minimum), parameter.maximum)
-    if parameter.off_at is not None:
+def _snapped(parameter: Parameter, value: float, *, allowed: tuple[float, float]) -> float:
+    low, high = allowed
+    clipped = min(max(value, low), high)
+    if parameter.off_at is not None and low <= parameter.off_at <= high:
         distance = abs(position_of(parameter, clipped) - position_of(parameter, parameter.off_at))
         if distance <= _SNAP:
             return parameter.off_at

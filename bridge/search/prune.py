@@ -13,15 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
 
+from ..choices import Pruning
 from ..graph import MixGraph
 from ..processors.specs import CHAIN_ORDER
 from .evaluate import Evaluator
 from .parameters import ConsoleParameters
-
-Method = Literal["brute_force", "dry_wet", "hybrid"]
-METHODS: tuple[Method, ...] = ("brute_force", "dry_wet", "hybrid")
 
 #: A hybrid search goes by brute force in every round whose number this divides.
 BRUTE_FORCE_EVERY = 4
@@ -64,14 +61,14 @@ def prune_round(
     evaluator: Evaluator,
     parameters: ConsoleParameters,
     *,
-    method: Method,
+    method: str,
     number: int,
     progress: Progress | None = None,
 ) -> float:
     """Run one round (numbered from 1) on `state` and return the loss after it."""
     loss = evaluator.refresh(state.graph)
     state.lowest_loss = min(state.lowest_loss, loss)
-    by_brute_force = method == "brute_force" or (method == "hybrid" and number % BRUTE_FORCE_EVERY == 0)
+    by_brute_force = method == Pruning.brute_force or (method == Pruning.hybrid and number % BRUTE_FORCE_EVERY == 0)
     if by_brute_force:
         return _brute_force(state, evaluator, loss, progress)
     return _dry_wet(state, evaluator, parameters, loss, progress)

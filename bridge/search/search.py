@@ -18,22 +18,21 @@ import numpy as np
 import torch
 
 from .. import errors
+from ..choices import DEFAULT_PRUNING, DEFAULT_QUALITY, DEFAULT_SUITES, DEFAULT_TOLERANCE, Pruning, Quality
 from ..console import DEFAULT_CONSOLE, build_console, load_console
 from ..files import write_text_whole
 from ..graph import Loss, MixGraph, Node, Processor, Provenance, Stem
 from ..metrics import LOSS_RATE_HZ, match_loss
 from ..processors.equations import channel_gains, gain_and_pan, gain_to_db
-from ..processors.specs import SPECS
+from ..processors.specs import MIX, SPECS
 from ..processors.twins import TwinSettings, make_twins
+from ..suites import choose_profiles
 from . import start
 from .evaluate import Evaluator
 from .fit import FitSettings, Fitter
 from .parameters import ConsoleParameters, plan_of
-from .prune import METHODS, Method, PruneState, prune_round
+from .prune import PruneState, prune_round
 from .working_set import WorkingSet
-
-DEFAULT_TOLERANCE = 0.01
-DEFAULT_QUALITY = "standard"
 
 #: Weight of the L1 norm of the dry/wet weights; in the second half of the console's fit and after.
 SPARSITY = 1e-4
@@ -46,7 +45,7 @@ Progress = Callable[[str, float, str], None]
 
 
 @dataclass(frozen=True)
-class Quality:
+class Effort:
     """How much work a search does."""
 
     gain_pan_steps: int
@@ -55,10 +54,10 @@ class Quality:
     round_steps: int
 
 
-QUALITIES: dict[str, Quality] = {
-    "draft": Quality(gain_pan_steps=10, console_steps=40, rounds=2, round_steps=8),
-    "standard": Quality(gain_pan_steps=40, console_steps=160, rounds=4, round_steps=20),
-    "best": Quality(gain_pan_steps=150, console_steps=1500, rounds=12, round_steps=100),
+EFFORTS: dict[str, Effort] = {
+    Quality.draft: Effort(gain_pan_steps=10, console_steps=40, rounds=2, round_steps=8),
+    Quality.standard: Effort(gain_pan_steps=40, console_steps=160, rounds=4, round_steps=20),
+    Quality.best: Effort(gain_pan_steps=150, console_steps=1500, rounds=12, round_steps=100),
 }
 
 
@@ -70,20 +69,22 @@ class SearchSettings:
     tolerance: float = DEFAULT_TOLERANCE
     seed: int = 0
     device: str = "cpu"
-    method: Method = "hybrid"
+    method: str = DEFAULT_PRUNING
     console: str = DEFAULT_CONSOLE
+    plugins: str = DEFAULT_SUITES
 
     def check(self) -> None:
         """Raise `ParameterError` for a setting out of range."""
-        if self.quality not in QUALITIES:
-            raise errors.ParameterError(f"quality {self.quality!r}: choose one of {', '.join(QUALITIES)}")
+        if self.quality not in EFFORTS:
+            raise errors.ParameterError(f"quality {self.quality!r}: choose one of {', '.join(EFFORTS)}")
         if not 0.0 <= self.tolerance <= 10.0:
             raise errors.ParameterError(f"tolerance {self.tolerance}: choose a value from 0 to 10 (0.01 is usual)")
-        if self.method not in METHODS:
-            raise errors.ParameterError(f"method {self.method!r}: choose one of {', '.join(METHODS)}")
+        if self.method not in list(Pruning):
+            raise errors.ParameterError(f"method {self.method!r}: choose one of {', '.join(Pruning)}")
         if self.seed < 0:
             raise errors.ParameterError(f"seed {self.seed}: choose 0 or a positive number")
         check_device(self.device)
+        choose_profiles(self.plugins)
 
 
 def check_device(name: str) -> torch.device:
@@ -140,11 +141,14 @@ class Search:
         progress: Progress | None = None,
     ) -> None:
         settings.check()
-        self.song, self.settings, self.quality = song, settings, QUALITIES[settings.quality]
+        self.song, self.settings, self.effort = song, settings, EFFORTS[settings.quality]
         self.device = check_device(settings.device)
         self.progress = progress
         self.checkpoint = checkpoint
         torch.manual_seed(settings.seed)
+        profiles = {kind: p for kind, p in choose_profiles(settings.plugins).items() if p.search}
+        self.limits = {kind: profile.limits for kind, profile in profiles.items()}
+        laws = {kind: profile.law for kind, profile in profiles.items()}
         console = build_console(
             name=name,
             sample_rate_hz=sample_rate_hz,
@@ -153,6 +157,7 @@ class Search:
             stems=stems,
             groups=groups,
             preset=load_console(settings.console),
+            laws=laws,
         )
         self.console_processors = len(console.processors)
         silent = [s.id for s, a in zip(stems, song.stems, strict=True) if not np.any(a)]
@@ -161,9 +166,8 @@ class Search:
         self.console = console
         self.fingerprint = _fingerprint(console, song, settings)
         self.state = self._load(resume)
-        self.twins = make_twins(TwinSettings.for_search(sample_rate_hz=LOSS_RATE_HZ, design_rate_hz=sample_rate_hz)).to(
-            self.device
-        )
+        rates = TwinSettings.for_search(sample_rate_hz=LOSS_RATE_HZ, design_rate_hz=sample_rate_hz)
+        self.twins = make_twins(rates, laws=laws).to(self.device)
 
     # ------------------------------------------------------------------ phases
 
@@ -192,7 +196,7 @@ class Search:
             limit=self.state.gain_pan_loss,
             removed=list(self.state.removed),
         )
-        for number in range(self.state.rounds_done + 1, self.quality.rounds + 1):
+        for number in range(self.state.rounds_done + 1, self.effort.rounds + 1):
             self._prune_round(prune, fitter, evaluator, number)
         return self._finish(prune.graph, parameters)
 
@@ -201,11 +205,11 @@ class Search:
         # The best gain and pan per track: least squares, then a few steps on the loss itself.
         only = active.without({p.id for p in active.processors if not _is_track_fader(active, p)})
         only = start.with_gains(only, self.song, gains)
-        parameters = ConsoleParameters(only, device=self.device)
+        parameters = self._trainable(only)
         evaluator = self._evaluator(active, parameters)
         fitter = Fitter(self.song, parameters, self.twins, seed=self.settings.seed, device=self.device)
         before = evaluator.refresh(only)
-        settings = FitSettings(self.quality.gain_pan_steps, rate_share=0.25, stream=_STREAM_GAIN_PAN)
+        settings = FitSettings(self.effort.gain_pan_steps, rate_share=0.25, stream=_STREAM_GAIN_PAN)
         best = self._fit_if_better(fitter, evaluator, only, settings, before, "gain and pan")
         fitted = parameters.to_graph(only)
         self.state.loss["plain_sum"] = self._whole_loss(active.without({p.id for p in active.processors}), parameters)
@@ -214,10 +218,10 @@ class Search:
         faders = {p.id: {**p.parameters, "mix": p.mix} for p in fitted.processors}
         begun = start.with_values(begun, faders)
         self.state.lowest_loss = self.state.gain_pan_loss = best
-        self._save("started", ConsoleParameters(begun, device=self.device))
+        self._save("started", self._trainable(begun))
 
     def _fit_console(self, active: MixGraph, fitter: Fitter, evaluator: Evaluator) -> None:
-        steps = self.quality.console_steps
+        steps = self.effort.console_steps
         loss = evaluator.refresh(active)
         halves = [(_STREAM_CONSOLE, 0.0, 1.0), (_STREAM_SPARSE, SPARSITY, 0.7)]
         for half, (stream, sparsity, share) in enumerate(halves):
@@ -228,7 +232,7 @@ class Search:
         self._save("fitted", fitter.parameters)
 
     def _prune_round(self, prune: PruneState, fitter: Fitter, evaluator: Evaluator, number: int) -> None:
-        title = f"prune {number}/{self.quality.rounds}"
+        title = f"prune {number}/{self.effort.rounds}"
 
         def progress(share: float) -> None:
             self._report(title, share, f"{len(prune.graph.processors)} of {self.console_processors} processors left")
@@ -236,13 +240,11 @@ class Search:
         loss = prune_round(
             prune, evaluator, fitter.parameters, method=self.settings.method, number=number, progress=progress
         )
-        sparsity = SPARSITY if number < self.quality.rounds else 0.0
+        sparsity = SPARSITY if number < self.effort.rounds else 0.0
         settings = FitSettings(
-            self.quality.round_steps, sparsity=sparsity, rate_share=0.4, stream=_STREAM_ROUND + number
+            self.effort.round_steps, sparsity=sparsity, rate_share=0.4, stream=_STREAM_ROUND + number
         )
-        loss = self._fit_if_better(
-            fitter, evaluator, prune.graph, settings, loss, f"fit {number}/{self.quality.rounds}"
-        )
+        loss = self._fit_if_better(fitter, evaluator, prune.graph, settings, loss, f"fit {number}/{self.effort.rounds}")
         self.state.removed = list(prune.removed)
         self.state.lowest_loss = min(prune.lowest_loss, loss)
         self.state.rounds_done = number
@@ -272,7 +274,7 @@ class Search:
 
     def _finish(self, sparse: MixGraph, parameters: ConsoleParameters) -> MixGraph:
         graph = fold(parameters.to_graph(sparse))
-        folded = ConsoleParameters(graph, device=self.device) if graph.processors else parameters
+        folded = self._trainable(graph) if graph.processors else parameters
         self.state.loss["pruned"] = self._whole_loss(graph, folded)
         counts = {kind: sum(p.type == kind for p in self.console.processors) for kind in SPECS}
         left = {kind: sum(p.type == kind for p in graph.processors) for kind in SPECS}
@@ -280,6 +282,7 @@ class Search:
             seed=self.settings.seed,
             quality=self.settings.quality,
             tolerance=self.settings.tolerance,
+            plugins=self.settings.plugins,
             console_processors=self.console_processors,
             loss=Loss(**self.state.loss),
             pruned_ratio={kind: 1.0 - left[kind] / counts[kind] for kind in SPECS if counts[kind]},
@@ -306,8 +309,11 @@ class Search:
             out[:, begin : begin + width] = piece[:, :width]
         return match_loss(out, self.song.mix)["total"]
 
+    def _trainable(self, graph: MixGraph) -> ConsoleParameters:
+        return ConsoleParameters(graph, device=self.device, limits=self.limits)
+
     def _parameters(self, active: MixGraph) -> ConsoleParameters:
-        parameters = ConsoleParameters(active, device=self.device)
+        parameters = self._trainable(active)
         with torch.no_grad():
             for key, tensor in parameters.positions.items():
                 tensor.copy_(torch.tensor(self.state.positions[key]))
@@ -365,10 +371,10 @@ def fold(graph: MixGraph) -> MixGraph:
             gain, pan = gain_and_pan(*channel_gains(**node.parameters, mix=node.mix))
             gain_db = SPECS["gain_pan"].parameter("gain_db")
             parameters = {"gain_db": min(max(gain_to_db(gain), gain_db.minimum), gain_db.maximum), "pan": pan}
-            node = Processor(id=node.id, type=node.type, parameters=parameters)
+            node = node.model_copy(update={"parameters": parameters, "mix": MIX.default})
         elif isinstance(node, Processor) and node.type == "imager":
             width = node.mix * node.parameters["width"] + 1.0 - node.mix
-            node = Processor(id=node.id, type=node.type, parameters={"width": width})
+            node = node.model_copy(update={"parameters": {"width": width}, "mix": MIX.default})
         nodes.append(node)
     return graph.model_copy(update={"nodes": nodes})
 

@@ -97,7 +97,7 @@ def with_values(graph: MixGraph, values: Mapping[str, Mapping[str, float]]) -> M
         if isinstance(node, Processor) and node.id in values:
             new = dict(values[node.id])
             mix = new.pop("mix", node.mix)
-            node = Processor(id=node.id, type=node.type, parameters={**node.parameters, **new}, mix=mix)
+            node = Processor(id=node.id, type=node.type, parameters={**node.parameters, **new}, mix=mix, law=node.law)
         nodes.append(node)
     return graph.model_copy(update={"nodes": nodes})
 

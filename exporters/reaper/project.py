@@ -8,18 +8,30 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...bridge.audio import AudioInfo
+from ...bridge.errors import ExportError
 from ...bridge.graph import MixGraph
 from ...bridge.processors.equations import gain_to_db
 from ...bridge.processors.specs import spec_of
+from ..folder import replaced_folder
+from ..media import PlacedMedia, place_media, session_frames, write_media
+from ..names import one_line, safe_name
 from ..session import MAX_FADER_DB, Folder, Insert, Media, Session, Strip, Track, build_session
 from .effects import EFFECTS_FOLDER, JSFX_FILES, jsfx_reference, jsfx_source, slider_tokens
-from .folder import replaced_folder
-from .media import PlacedMedia, place_media, safe_name, write_media
-from .rpp import Block, Word, has_all_quotes, number, one_line
+from .rpp import Block, Word, has_all_quotes, number
+
+#: Folder of a project that holds its audio.
+MEDIA_FOLDER = "Media"
+
+#: How a project names the kind of a file that REAPER reads itself, by file name ending.
+SOURCE_KINDS = {
+    ".wav": "WAVE", ".wave": "WAVE", ".aif": "WAVE", ".aiff": "WAVE", ".aifc": "WAVE",
+    ".flac": "FLAC", ".ogg": "VORBIS", ".oga": "VORBIS", ".mp3": "MP3",
+}  # fmt: skip
 
 #: REAPER's pan law with this centre gain is sine and cosine exactly; every other law has a table.
 SINE_PAN_LAW = math.sqrt(0.5)
@@ -71,7 +83,12 @@ def export_reaper(
     """
     # A panned fader stands higher by the compensation of the pan law.
     session = build_session(graph, max_fader_db=MAX_FADER_DB - gain_to_db(PAN_COMPENSATION))
-    placed = place_media(session, stems_dir=stems_dir, folder=folder, link=link)
+
+    def can_link(info: AudioInfo) -> bool:
+        return link and info.path.suffix.lower() in SOURCE_KINDS
+
+    placed = place_media(session, stems_dir=stems_dir, folder=folder, subfolder=MEDIA_FOLDER, can_link=can_link)
+    _check_links(placed.values())
     title = safe_name(name or graph.name, fallback="session")
     text = project_text(session, placed, notes=graph.provenance.notes, render_file=f"{title}.wav")
     used = {insert.type for strip in session.strips() for insert in strip.inserts}
@@ -83,6 +100,16 @@ def export_reaper(
             (effects / JSFX_FILES[processor_type]).write_bytes(jsfx_source(processor_type))
         (target / f"{title}.rpp").write_bytes(text)
     return folder / f"{title}.rpp"
+
+
+def _check_links(placed: Iterable[PlacedMedia]) -> None:
+    for media in placed:
+        reference = media.reference
+        if media.linked and (has_all_quotes(reference) or one_line(reference) != reference):
+            raise ExportError(
+                f"{media.source}: REAPER projects cannot refer to a path with this mix of quotes or control "
+                "characters; rename it or export without --link"
+            )
 
 
 def project_text(
@@ -100,10 +127,7 @@ def project_text(
     render_file : str
         Where REAPER renders to, relative to the project.
     """
-    frames = session.frames or max(
-        (t.media.offset_samples + placed[t.strip.id].frames for t in session.tracks()), default=0
-    )
-    frames = max(frames, 0)
+    frames = session_frames(session, placed)
     project = Block([Word("REAPER_PROJECT"), number(0.1), "6.83/mixbridge", 0])
     _add_notes(project, session.name, notes)
     _add_settings(project, session, length_s=frames / session.sample_rate_hz, render_file=render_file)
@@ -265,7 +289,8 @@ def _add_item(track: Block, strip: Strip, media: Media, placed: PlacedMedia, *, 
     item.add("PLAYRATE", 1, 1, 0, -1, 0, 0.0025)
     item.add("CHANMODE", 0)
     item.add("GUID", _guid("take", strip.id))
-    item.block("SOURCE", Word(placed.kind)).add("FILE", placed.reference)
+    kind = SOURCE_KINDS[placed.source.suffix.lower() if placed.linked else ".wav"]
+    item.block("SOURCE", Word(kind)).add("FILE", placed.reference)
 
 
 def _guid(kind: str, node_id: str) -> Word:

@@ -7,12 +7,12 @@ characters; there are no escapes, so that a token holding all three cannot be wr
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from ...bridge.errors import ExportError
+from ..names import one_line
 
 #: REAPER reads lines into a buffer of 4096 bytes.
 MAX_LINE_BYTES = 3999
@@ -36,11 +36,6 @@ def number(value: float) -> Word:
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return Word("0" if text in ("-0", "") else text)
-
-
-def one_line(text: str) -> str:
-    """The text with line breaks and other control characters replaced by blanks."""
-    return "".join(" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
 
 
 def has_all_quotes(text: str) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...bridge.errors import OutputError
+from ..bridge.errors import OutputError
 
 #: Lists what an export wrote, so that the next one can tell its own files from the user's.
 MANIFEST = ".mixbridge-export.json"

@@ -1,0 +1,36 @@
+"""What a user chooses by name, and the defaults, free of torch; what a choice does lives elsewhere."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Quality(StrEnum):
+    """How much work a search does."""
+
+    draft = "draft"
+    standard = "standard"
+    best = "best"
+
+
+class Pruning(StrEnum):
+    """How candidates for pruning are ordered."""
+
+    hybrid = "hybrid"
+    dry_wet = "dry_wet"
+    brute_force = "brute_force"
+
+
+class ExportFormat(StrEnum):
+    """Session formats."""
+
+    reaper = "reaper"
+    pedalboard = "pedalboard"
+
+
+DEFAULT_QUALITY = Quality.standard
+DEFAULT_PRUNING = Pruning.hybrid
+DEFAULT_TOLERANCE = 0.01
+
+#: Plugin suites a session is written for: our JSFX need nothing installed but the DAW.
+DEFAULT_SUITES = "jsfx"

@@ -1,0 +1,90 @@
+"""What L_a falls by when the reference takes a node's place in the real chain; nulls are measured in `nodes`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ...exporters.chain import Channel, Insert
+from .locate import Opened
+from .nodes import expectations, reference_of, steps_of, worst_first
+from .realise import Audio, ChainRenderer, InsertRun
+from .results import NodeResult
+
+#: Nodes that null better than this lose nothing worth a further render.
+_INNOCENT_NULL_DB = -60.0
+
+#: Nor do nodes whose error reaches the song below this.
+_INAUDIBLE_DB = -90.0
+
+
+def contributions(
+    nodes: Sequence[NodeResult],
+    opened: Opened,
+    renderer: ChainRenderer,
+    *,
+    loss_of: Callable[[Audio], float],
+    real_loss: float,
+    count: int,
+) -> tuple[NodeResult, ...]:
+    """The nodes with `NodeResult.contribution` filled in for the worst of them; worst first.
+
+    Each costs one more render of what lies behind the node, and one more loss.
+
+    Parameters
+    ----------
+    nodes : sequence of NodeResult
+        Worst first.
+    renderer : ChainRenderer
+        With the outputs of its channels kept.
+    loss_of : callable
+        L_a of a render.
+    count : int
+        How many nodes are measured.
+    """
+    judged: list[NodeResult] = []
+    for node in nodes:
+        if count > 0 and _suspect(node):
+            count -= 1
+            cured = _without_error(node, opened, renderer)
+            if cured is not None:
+                node = node.model_copy(update={"contribution": real_loss - loss_of(cured)})
+        judged.append(node)
+    return tuple(sorted(judged, key=worst_first))
+
+
+def _suspect(node: NodeResult) -> bool:
+    return (
+        node.kind != "media"
+        and node.null_db is not None
+        and node.null_db > _INNOCENT_NULL_DB
+        and (node.impact_db is None or node.impact_db > _INAUDIBLE_DB)
+    )
+
+
+def _without_error(node: NodeResult, opened: Opened, renderer: ChainRenderer) -> Audio | None:
+    """The whole song with this one node as the graph wants it; None where that cannot be rendered."""
+    channel = opened.chain.channel(node.channel)
+    wanted = {} if opened.wanted is None else expectations(opened.wanted)
+    expectation = wanted.get(channel.id)
+    if node.kind == "fader":
+        if expectation is None:
+            return None
+        strip = expectation.strip
+        return renderer.render_with(
+            channels={channel.id: channel.model_copy(update={"gain": strip.gain, "pan": strip.pan})}
+        )
+    inserts: list[Insert] = []
+    runs: dict[str, InsertRun] = {}
+    for step in steps_of(channel, expectation):
+        is_it = node.id in {step.real.id if step.real is not None else "", step.wanted.id if step.wanted else ""}
+        if not is_it:
+            inserts += [step.real] if step.real is not None else []
+        elif step.wanted is not None:
+            # Only its place counts: the reference runs instead.
+            inserts.append(Insert(id=node.id, kind="mixer", type=step.wanted.type))
+            runs[node.id] = reference_of(step.wanted, sample_rate_hz=opened.chain.sample_rate_hz)
+    return renderer.render_with(channels={channel.id: _with(channel, inserts)}, runs=runs)
+
+
+def _with(channel: Channel, inserts: Sequence[Insert]) -> Channel:
+    return channel.model_copy(update={"inserts": tuple(inserts)})

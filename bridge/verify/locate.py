@@ -1,0 +1,232 @@
+"""Finds what belongs to a path a user names: session file, graph, target mix; nothing is rendered here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ...exporters.chain import CHAIN_FILE, Chain
+from ...exporters.reaper.project import PAN_COMPENSATION
+from ...exporters.reaper.read import read_project
+from ...exporters.session import MAX_FADER_DB, Folder, Session, Track, build_session
+from ..errors import VerifyError
+from ..graph import MixGraph
+from ..processors.equations import gain_to_db
+from .results import VERIFY_FILE
+
+#: Name of the graph file of an analysis, of its render and of its report.
+GRAPH_FILE, MATCH_FILE, REPORT_FILE = "graph.json", "match.wav", "report.html"
+
+#: Name of the render by plugins.
+REAL_FILE = "real.wav"
+
+#: Key of the mix in a graph's provenance.
+MIX_SOURCE = "mix"
+
+PROJECT_SUFFIX = ".rpp"
+
+SessionKind = Literal["reaper", "chain"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One session file to verify.
+
+    Attributes
+    ----------
+    session : Path
+    kind : {"reaper", "chain"}
+    graph_path : Path or None
+    analysis : Path or None
+        The analysis folder it lies in.
+    """
+
+    session: Path
+    kind: SessionKind
+    graph_path: Path | None
+    analysis: Path | None
+
+
+def find_jobs(path: Path, *, graph_path: Path | None = None) -> list[Job]:
+    """All session files a path stands for.
+
+    Parameters
+    ----------
+    path : Path
+        A project, a chain file, a folder that holds one, or an analysis folder with sessions below.
+    graph_path : Path, optional
+        The graph the sessions were exported from; otherwise looked for beside and above them.
+
+    Raises
+    ------
+    VerifyError
+        If there is nothing to verify.
+    """
+    if graph_path is not None and not graph_path.is_file():
+        raise VerifyError(f"{graph_path}: no such file; name the graph.json of the analysis with --graph")
+    if path.is_file():
+        return [_job(path, graph_path)]
+    if not path.is_dir():
+        raise VerifyError(f"{path}: no such file or folder; name an analysis folder, a .rpp or a chain.json")
+    found = _sessions_in(path)
+    if not found:
+        below = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+        found = [session for folder in below for session in _sessions_in(folder)]
+    if not found:
+        raise VerifyError(
+            f"{path}: holds no session (.rpp or {CHAIN_FILE}); export one with 'mixbridge analyze --export'"
+        )
+    return [_job(session, graph_path) for session in found]
+
+
+def _sessions_in(folder: Path) -> list[Path]:
+    chain = folder / CHAIN_FILE
+    projects = (p for p in folder.iterdir() if p.suffix.lower() == PROJECT_SUFFIX and not p.name.startswith("."))
+    return ([chain] if chain.is_file() else []) + sorted(p for p in projects if p.is_file())
+
+
+def _job(session: Path, graph_path: Path | None) -> Job:
+    kind: SessionKind = "reaper" if session.suffix.lower() == PROJECT_SUFFIX else "chain"
+    if kind == "chain" and session.suffix.lower() != ".json":
+        raise VerifyError(f"{session}: neither a .rpp nor a {CHAIN_FILE}; name one of these or an analysis folder")
+    folder = session.absolute().parent
+    beside = [folder / GRAPH_FILE, folder.parent / GRAPH_FILE]
+    graph = graph_path or next((g for g in beside if g.is_file()), None)
+    analysis = next((g.parent for g in beside if g.is_file() and g == graph), None)
+    return Job(session, kind, graph, analysis)
+
+
+def result_file(job: Job) -> Path:
+    """Where the result of a session is written: beside it, under its own name where it is not alone."""
+    folder = job.session.parent
+    alone = len(_sessions_in(folder)) < 2
+    return folder / (VERIFY_FILE if alone else f"{job.session.stem}.{VERIFY_FILE}")
+
+
+def real_file(job: Job) -> Path:
+    """Where the render of a session is written: beside the graph's own, or beside the session."""
+    folder, session = job.session.parent, job.session
+    beside = _sessions_in(folder)
+    if job.analysis is None:
+        return folder / (REAL_FILE if len(beside) < 2 else f"{session.stem}.{REAL_FILE}")
+    if len(find_jobs(job.analysis)) < 2:
+        return job.analysis / REAL_FILE
+    label = session.absolute().parent.name if len(beside) < 2 else session.stem
+    return job.analysis / f"{Path(REAL_FILE).stem}-{label}{Path(REAL_FILE).suffix}"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A session and what belongs to it, read from disk.
+
+    Attributes
+    ----------
+    wanted : Session or None
+        What the graph wants; laid out as the exporter of this kind lays it out.
+    """
+
+    job: Job
+    chain: Chain
+    graph: MixGraph | None
+    wanted: Session | None
+
+    @property
+    def folder(self) -> Path:
+        """What file names in the chain are relative to."""
+        return self.job.session.parent
+
+    @property
+    def frames(self) -> int:
+        """Length that is compared: that of the graph where there is one."""
+        return self.graph.frames if self.graph is not None and self.graph.frames else self.chain.frames
+
+
+def open_job(job: Job, *, media_folder: Path | None = None) -> Opened:
+    """Read a session and its graph.
+
+    Raises
+    ------
+    SessionFileError, GraphError, AudioFileError
+        If a file is malformed or missing.
+    VerifyError
+        If the graph belongs to another session.
+    """
+    graph = MixGraph.load(job.graph_path) if job.graph_path is not None else None
+    wanted = None if graph is None else build_session(graph, max_fader_db=_highest_fader_db(job.kind))
+    if job.kind == "chain":
+        chain = Chain.load(job.session)
+    else:
+        master = "master" if graph is None else graph.master.id
+        chain = read_project(job.session, node_ids=_ids(wanted), master_id=master, media_folder=media_folder)
+    if graph is not None and wanted is not None:
+        _check_match(chain, wanted, graph, job)
+    return Opened(job, chain, graph, wanted)
+
+
+def _highest_fader_db(kind: SessionKind) -> float:
+    """Upper end of the faders the exporter used; louder channels have a gain insert for the rest."""
+    return MAX_FADER_DB - gain_to_db(PAN_COMPENSATION) if kind == "reaper" else math.inf
+
+
+def _ids(session: Session | None) -> Iterable[str]:
+    for strip in session.strips() if session is not None else ():
+        yield strip.id
+        yield from (insert.id for insert in strip.inserts)
+
+
+def _check_match(chain: Chain, wanted: Session, graph: MixGraph, job: Job) -> None:
+    there = {channel.id for channel in chain.channels}
+    if not any(track.strip.id in there for track in wanted.tracks()):
+        raise VerifyError(
+            f"{job.session}: none of its tracks belongs to {job.graph_path}; name the right graph with --graph"
+        )
+    if chain.sample_rate_hz != graph.sample_rate_hz:
+        raise VerifyError(
+            f"{job.session}: {chain.sample_rate_hz} Hz, but {job.graph_path} has {graph.sample_rate_hz} Hz; "
+            "export the session again"
+        )
+
+
+def routing_notes(chain: Chain, wanted: Session | None) -> list[str]:
+    """Channels that the session lacks or has in addition, and channels that flow elsewhere."""
+    if wanted is None:
+        return []
+    names = {strip.id: strip.name for strip in wanted.strips()}
+    there = {channel.id: channel for channel in chain.channels}
+    notes = [f"{names[i]}: in the graph, but not in the session" for i in names if i not in there]
+    notes += [f"{c.name}: in the session, but not in the graph" for c in chain.channels if c.id not in names]
+    parents = _parents(wanted)
+    for channel in chain.channels:
+        parent = parents.get(channel.id)
+        if parent is not None and channel.parent != parent:
+            notes.append(f"{channel.name}: flows into {channel.parent!r} instead of {parent!r}")
+    return notes
+
+
+def _parents(wanted: Session) -> dict[str, str]:
+    found: dict[str, str] = {}
+
+    def walk(children: Sequence[Track | Folder], parent: str) -> None:
+        for child in children:
+            found[child.strip.id] = parent
+            if isinstance(child, Folder):
+                walk(child.children, child.strip.id)
+
+    walk(wanted.children, wanted.master.id)
+    return found
+
+
+def target_of(opened: Opened, mix_path: Path | None) -> tuple[Path | None, str]:
+    """The finished mix to measure against, and a remark where there is none."""
+    if mix_path is not None:
+        return mix_path, ""
+    sources = opened.graph.provenance.sources if opened.graph is not None else {}
+    if MIX_SOURCE not in sources:
+        return None, "no target: the graph does not say which mix it was found for; name it with --mix"
+    path = Path(sources[MIX_SOURCE])
+    if not path.is_file():
+        return None, f"no target: {path} is gone; name the mix with --mix"
+    return path, ""

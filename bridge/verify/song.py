@@ -1,0 +1,232 @@
+"""Verifies one session: renders what was written, compares it, writes what was found; many paths are `run`'s work."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ..audio import probe, read_audio, write_wav
+from ..errors import GraphError
+from ..features import OCTAVE_CENTRES_HZ, Signal, features
+from ..graph import Stem
+from ..hosting.pool import PluginPool
+from ..render import render_graph
+from .blame import contributions
+from .inputs import digest, still_valid
+from .locate import MATCH_FILE, Job, Opened, open_job, real_file, result_file, routing_notes, target_of
+from .measure import LossMeter, find_offset, fitted, moved, null_db, octave_differences_db
+from .nodes import NodeMeter, expectations
+from .realise import Audio, ChainRenderer, RenderOptions, read_excerpt, read_source
+from .report import rewrite_report
+from .results import FeatureResult, LossResult, OctaveResult, Verification
+from .settings import Progress, VerifySettings
+from .verdict import verdict_of
+
+#: What the search noted holds for this target when the graph's render agrees with it to this (in L_a).
+_SAME_LOSS = 0.002
+
+
+def printable(text: str) -> str:
+    """Names from a file system can hold halves of letters that UTF-8 cannot; they become question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def verify_job(
+    job: Job, *, settings: VerifySettings, pool: Callable[[], PluginPool], progress: Progress | None = None
+) -> Verification:
+    """Verify one session file and write what was found.
+
+    Raises
+    ------
+    MixbridgeError
+        If a file is missing or malformed, or a plugin fails.
+    """
+    report = progress or (lambda _path, _share, _words: None)
+    path = str(job.session)
+    report(path, 0.0, "read")
+    opened = open_job(job, media_folder=settings.stems_dir)
+    mix_path, remark = target_of(opened, settings.mix_path)
+    inputs = digest(opened, mix_path, settings)
+    earlier = None if settings.again else still_valid(job, inputs)
+    if earlier is not None:
+        report(path, 1.0, "unchanged")
+        return earlier
+    began_s = time.monotonic()
+    real, found = _render(opened, mix_path, settings=settings, pool=pool, progress=report)
+    report(path, 0.95, "write")
+    real_path = real_file(job)
+    write_wav(real_path, real, sample_rate_hz=opened.chain.sample_rate_hz)
+    result = found.model_copy(
+        update={
+            "notes": tuple(printable(n) for n in (*routing_notes(opened.chain, opened.wanted), remark) if n),
+            "real_file": Path(os.path.relpath(real_path, job.session.parent)).as_posix(),
+            "inputs": inputs,
+            "wall_s": round(time.monotonic() - began_s, 3),
+        }
+    )
+    result.save(result_file(job))
+    if job.analysis is not None and opened.graph is not None and mix_path is not None:
+        rewrite_report(job.analysis, opened.graph, read_target(opened, mix_path))
+    report(path, 1.0, result.verdict)
+    return result
+
+
+def _render(
+    opened: Opened,
+    mix_path: Path | None,
+    *,
+    settings: VerifySettings,
+    pool: Callable[[], PluginPool],
+    progress: Progress,
+) -> tuple[Audio, Verification]:
+    """The render by plugins, and all that is measured of it."""
+    path = str(opened.job.session)
+    options = RenderOptions(settings.stems_dir, settings.allow_unverified, threads=max(settings.jobs, 1))
+    meter = NodeMeter(opened.chain, {} if opened.wanted is None else expectations(opened.wanted))
+    keep = mix_path is not None and settings.worst > 0
+    with ChainRenderer(opened.chain, opened.folder, pool=pool, options=options, keep=keep) as renderer:
+        real = renderer.render(captures=meter, progress=lambda share, words: progress(path, 0.7 * share, words))
+        progress(path, 0.7, "compare")
+        comparison = _compare(opened, real, mix_path, options=options)
+        nodes, loss = meter.nodes(real), comparison.result.loss.real
+        if keep and loss is not None:
+            progress(path, 0.85, "worst nodes")
+            measure = comparison.loss_of
+            nodes = contributions(nodes, opened, renderer, loss_of=measure, real_loss=loss, count=settings.worst)
+    return real, comparison.result.model_copy(update={"nodes": nodes, "channels": meter.channels()})
+
+
+# ------------------------------------------------------------------------------- compare
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    result: Verification
+    losses: LossMeter | None
+
+    def loss_of(self, audio: Audio) -> float:
+        """L_a of another render of the same session; only where there is a target."""
+        if self.losses is None:
+            return math.nan
+        aligned = moved(fitted(audio, self.result.frames), -self.result.offset_samples)
+        return self.losses.measure(aligned)["total"]
+
+
+def _compare(opened: Opened, real: Audio, mix_path: Path | None, *, options: RenderOptions) -> _Comparison:
+    """Everything that is measured of the song as a whole."""
+    rate_hz, frames = opened.chain.sample_rate_hz, opened.frames
+    target = None if mix_path is None else read_target(opened, mix_path)
+    graph = _graph_render(opened, options)
+    heard = fitted(real, frames)
+    against = graph if graph is not None else target
+    offset = 0 if against is None else find_offset(heard, against, sample_rate_hz=rate_hz)
+    heard = moved(heard, -offset)
+    losses = None if target is None else LossMeter(target, sample_rate_hz=rate_hz)
+    loss = _losses(opened, heard, graph, losses)
+    gap, gap_to = _gap(loss)
+    measured = {
+        name: features(audio, sample_rate_hz=rate_hz)
+        for name, audio in (("real", heard), ("graph", graph), ("target", target))
+        if audio is not None
+    }
+    loud = [measured[name].loudness_lufs if name in measured else None for name in ("real", "graph")]
+    result = Verification(
+        path=printable(str(opened.job.session)),
+        name=printable(opened.graph.name if opened.graph is not None else opened.chain.name),
+        session=opened.job.kind,
+        suites=opened.chain.suites,
+        verdict=verdict_of(gap),
+        graph="" if opened.job.graph_path is None else printable(str(opened.job.graph_path)),
+        target="" if mix_path is None else printable(str(mix_path)),
+        sample_rate_hz=rate_hz,
+        frames=frames,
+        loss=loss,
+        gap=gap,
+        gap_to=gap_to,
+        offset_samples=offset,
+        null_db=None if graph is None else null_db(heard, graph),
+        loudness_difference_lu=loud[0] - loud[1] if loud[0] is not None and loud[1] is not None else None,
+        octaves=_octaves(heard, graph, target, sample_rate_hz=rate_hz),
+        features={name: FeatureResult(**asdict(f)) for name, f in measured.items()},
+    )
+    return _Comparison(result, losses)
+
+
+def read_target(opened: Opened, mix_path: Path) -> Audio:
+    """The part of the mix that the session covers, at the session's rate; shape (2, n)."""
+    start = opened.graph.start_frame if opened.graph is not None else 0
+    rate_hz, frames = opened.chain.sample_rate_hz, opened.frames
+    return read_excerpt(probe(mix_path), sample_rate_hz=rate_hz, offset_samples=-start, frames=frames)
+
+
+def _graph_render(opened: Opened, options: RenderOptions) -> Audio | None:
+    """The graph's own render: the file of the analysis, else made anew; None without a graph."""
+    graph, job = opened.graph, opened.job
+    if graph is None or job.graph_path is None:
+        return None
+    file = job.graph_path.parent / MATCH_FILE
+    if file.is_file():
+        info = probe(file)
+        if (info.sample_rate_hz, info.frames, info.channels) == (graph.sample_rate_hz, opened.frames, 2):
+            return read_audio(file).astype(np.float64)
+    return render_graph(graph, lambda stem: _stem_audio(opened, stem, options))
+
+
+def _stem_audio(opened: Opened, stem: Stem, options: RenderOptions) -> Audio:
+    """A stem as the graph places it, from the file the session plays for it."""
+    channel = next((c for c in opened.chain.channels if c.id == stem.id), None)
+    if channel is None or channel.source is None:
+        raise GraphError(f"{stem.file}: the session does not hold this stem; its graph cannot be rendered")
+    position = opened.graph.position_samples(stem) if opened.graph is not None else 0
+    source = channel.source.model_copy(update={"offset_samples": position, "polarity": stem.polarity})
+    return read_source(
+        source,
+        opened.folder,
+        sample_rate_hz=opened.chain.sample_rate_hz,
+        frames=opened.frames,
+        media_folder=options.media_folder,
+    )
+
+
+def _losses(opened: Opened, real: Signal, graph: Audio | None, losses: LossMeter | None) -> LossResult:
+    if losses is None:
+        return LossResult()
+    own = None if graph is None else losses.measure(graph)["total"]
+    noted = opened.graph.provenance.loss if opened.graph is not None else None
+    twins = None
+    if noted is not None and own is not None and noted.reference is not None and noted.pruned is not None:
+        # Another target than the search had, or a graph edited since, makes its figures void.
+        twins = noted.pruned if abs(own - noted.reference) <= _SAME_LOSS else None
+    return LossResult(real=losses.measure(real)["total"], graph=own, differentiable=twins)
+
+
+def _gap(loss: LossResult) -> tuple[float | None, Literal["", "differentiable", "graph"]]:
+    if loss.real is not None and loss.differentiable is not None:
+        return loss.real - loss.differentiable, "differentiable"
+    if loss.real is not None and loss.graph is not None:
+        return loss.real - loss.graph, "graph"
+    return None, ""
+
+
+def _octaves(
+    real: Signal, graph: Audio | None, target: Audio | None, *, sample_rate_hz: int
+) -> tuple[OctaveResult, ...]:
+    to_graph, to_target = (
+        [None] * len(OCTAVE_CENTRES_HZ)
+        if audio is None
+        else list(octave_differences_db(real, audio, sample_rate_hz=sample_rate_hz))
+        for audio in (graph, target)
+    )
+    rows = zip(OCTAVE_CENTRES_HZ, to_graph, to_target, strict=True)
+    return tuple(
+        OctaveResult(centre_hz=centre, to_graph_db=one, to_target_db=two)
+        for centre, one, two in rows
+        if centre / math.sqrt(2.0) < sample_rate_hz / 2
+    )

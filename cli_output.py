@@ -1,0 +1,96 @@
+"""What the commands share: errors for people, a progress bar, JSON or a table; no command is defined here.
+
+Results go to stdout, progress and messages to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from .bridge.errors import EXIT_FAILURE, EXIT_INTERRUPTED, MixbridgeError
+
+
+class Reporter:
+    """A progress bar on stderr; silent where stderr is not a terminal."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._task = bar.add_task("", total=1.0, words="")
+
+    def report(self, phase: str, share: float, words: str) -> None:
+        """Show the phase, the share of it that is done (0 to 1) and a few words."""
+        self._bar.update(self._task, description=phase, completed=share, words=words)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Reporter]:
+    """Show a progress bar while the block runs."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description:14}", markup=False),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[words]}", markup=False),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        yield Reporter(bar)
+
+
+@contextmanager
+def errors_for_people(*, when_stopped: str = "stopped") -> Iterator[None]:
+    """Turn errors a user can cause into one line and the exit code that belongs to them.
+
+    Parameters
+    ----------
+    when_stopped : str
+        What to say after Ctrl-C.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Warnings of libraries are for developers, who use the library and not the command.
+            warnings.simplefilter("ignore")
+            yield
+    except MixbridgeError as error:
+        complain(str(error))
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        complain(when_stopped)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    except MemoryError:
+        complain("not enough memory; analyse a part of the song with --start and --end")
+        raise typer.Exit(EXIT_FAILURE) from None
+
+
+def complain(message: str) -> None:
+    """Print a message on stderr, as one line."""
+    Console(stderr=True, soft_wrap=True).print(Text("mixbridge: " + " ".join(message.split())))
+
+
+def print_json(content: object) -> None:
+    """Print machine-readable results."""
+    typer.echo(json.dumps(content, indent=1, ensure_ascii=False))
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
+    """Print a table: with borders on a terminal, separated by tabs where the output is piped."""
+    console = Console(file=sys.stdout)
+    if not console.is_terminal:
+        for row in rows:
+            typer.echo("\t".join(" ".join(cell.split()) for cell in row))
+        return
+    table = Table(title=Text(title) if title else None)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)

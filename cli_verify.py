@@ -1,0 +1,110 @@
+"""The command ``mixbridge verify``: thin, no logic."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .cli_output import complain, errors_for_people, print_json, print_table, progress_bar
+
+if TYPE_CHECKING:
+    from .bridge.verify.results import Verification
+
+_WHEN_STOPPED = "stopped; the same command goes on with what is not verified yet"
+
+
+def verify(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Folders of 'analyze', sessions (.rpp, chain.json) or folders that hold one.")
+    ],
+    mix: Annotated[
+        Path | None, typer.Option(help="The finished mix to measure against.", show_default="that of the analysis")
+    ] = None,
+    graph: Annotated[
+        Path | None,
+        typer.Option(help="graph.json the session was exported from.", show_default="found beside or above it"),
+    ] = None,
+    stems: Annotated[Path | None, typer.Option(help="Where to look for audio files that were moved.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="How much to do at once.", min=1, show_default="one per core")
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also verify what has not changed since the last time.")
+    ] = False,
+    allow_unverified: Annotated[
+        bool, typer.Option("--allow-unverified", help="Use plugins that have no passing certificate.")
+    ] = False,
+    time_limit: Annotated[
+        float, typer.Option("--time-limit", help="Seconds a plugin may take to answer.", min=0.1)
+    ] = 30.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all results as JSON.")] = False,
+) -> None:
+    """Render written sessions with real plugins and measure what was lost.
+
+    Exit code 0: green, 3: amber or nothing to measure against, 1: red, 2: something failed.
+
+    Example: mixbridge verify song.mixbridge
+    """
+    with errors_for_people(when_stopped=_WHEN_STOPPED):
+        # Imported here: torch takes seconds to load, and --help must not.
+        from .bridge.verify.run import verify_paths
+        from .bridge.verify.settings import VerifySettings
+        from .bridge.verify.verdict import exit_code
+
+        settings = VerifySettings(
+            mix_path=mix,
+            graph_path=graph,
+            stems_dir=stems,
+            jobs=jobs or os.cpu_count() or 1,
+            again=again,
+            allow_unverified=allow_unverified,
+            time_limit_s=time_limit,
+        )
+        with progress_bar() as bar:
+            results = verify_paths(
+                paths,
+                settings=settings,
+                progress=lambda path, share, words: bar.report("verify", share, f"{path} {words}"),
+            )
+        if as_json:
+            print_json([result.model_dump(mode="json") for result in results])
+        else:
+            _print_results(results)
+        for result in results:
+            if result.error:
+                complain(result.error)
+        raise typer.Exit(exit_code(result.verdict for result in results))
+
+
+def _print_results(results: Sequence[Verification]) -> None:
+    from .bridge.report.real import gap_text, loss_text, node_title, null_text
+
+    headings = ("Session", "Verdict", "L_a search", "L_a real", "Gap", "Null", "ΔLUFS", "dBTP", "Worst node")
+    rows = []
+    for result in results:
+        real = result.features.get("real")
+        worst = result.nodes[0] if result.nodes else None
+        found = worst is not None and worst.null_db is not None
+        loudness = result.loudness_difference_lu
+        searched = result.loss.differentiable if result.loss.differentiable is not None else result.loss.graph
+        rows.append(
+            (
+                result.path,
+                result.verdict,
+                loss_text(searched),
+                loss_text(result.loss.real),
+                gap_text(result.gap),
+                null_text(result.null_db),
+                "–" if loudness is None else f"{loudness:+.2f}",
+                "–" if real is None else f"{real.true_peak_db:.1f}",
+                f"{worst.channel_name}: {node_title(worst)}, {null_text(worst.null_db)}" if worst and found else "–",
+            )
+        )
+    print_table(headings, rows)
+    for result in results:
+        for note in result.notes:
+            complain(f"{result.path}: {note}")

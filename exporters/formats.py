@@ -1,0 +1,96 @@
+"""Which exporter writes which session format, and whether a format can hold a graph; no format's details here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from ..bridge.choices import DEFAULT_SUITES, ExportFormat
+from ..bridge.errors import ParameterError
+from ..bridge.graph import MixGraph
+from .pedalboard import export_pedalboard
+from .reaper.project import export_reaper
+
+#: Called with the name of what is about to be written.
+Report = Callable[[str], None]
+
+
+def check_exports(formats: Sequence[str], *, laws: Mapping[str, str], plugins: str) -> None:
+    """Refuse, before any work is done, session formats that are unknown or cannot hold the processors.
+
+    Parameters
+    ----------
+    laws : mapping of processor type to the name of its law
+        What a search will use, or a graph has.
+    plugins : str
+        The choice of suites, for the message.
+
+    Raises
+    ------
+    ParameterError
+    """
+    for kind in formats:
+        if kind not in list(ExportFormat):
+            raise ParameterError(f"--export {kind}: unknown format; choose one of {', '.join(ExportFormat)}")
+        other = [processor_type for processor_type, law in laws.items() if law]
+        if kind == ExportFormat.reaper and other:
+            parts = [f"{processor_type}={DEFAULT_SUITES}" for processor_type in other]
+            raise ParameterError(
+                f"--export reaper: the JSFX of {', '.join(other)} does not follow the law of {plugins!r}; "
+                f"search with --plugins {','.join([*parts, f'*={plugins}'])} or with --plugins {DEFAULT_SUITES}"
+            )
+
+
+def export_graph(
+    graph: MixGraph,
+    formats: Sequence[str],
+    *,
+    stems_dir: Path,
+    folder: Path,
+    plugins: str,
+    link: bool = False,
+    allow_unverified: bool = False,
+    report: Report | None = None,
+) -> dict[str, Path]:
+    """Write a graph as sessions, each into a folder of its own below `folder`.
+
+    Parameters
+    ----------
+    formats : sequence of str
+        From `choices.ExportFormat`.
+    plugins : str
+        Choice of plugin suites (`suites.choose_profiles`).
+    link : bool
+        Refer to the stems where they are instead of copying them.
+    allow_unverified : bool
+        Use plugins that have no passing certificate.
+
+    Returns
+    -------
+    dict of str to Path
+        The session file of every format.
+
+    Raises
+    ------
+    MixbridgeError
+        If a format cannot hold the graph, a plugin is missing or nothing can be written.
+    """
+    check_exports(formats, laws={p.type: p.law for p in graph.processors if p.law}, plugins=plugins)
+    say = report or (lambda _words: None)
+    files = {}
+    if ExportFormat.reaper in formats:
+        say("REAPER project")
+        files[ExportFormat.reaper.value] = export_reaper(
+            graph, stems_dir=stems_dir, folder=folder / ExportFormat.reaper, link=link
+        )
+    if ExportFormat.pedalboard in formats:
+        say("pedalboard chain")
+        files[ExportFormat.pedalboard.value] = export_pedalboard(
+            graph,
+            stems_dir=stems_dir,
+            folder=folder / ExportFormat.pedalboard,
+            suites=plugins,
+            link=link,
+            allow_unverified=allow_unverified,
+        )
+    return files

@@ -1,0 +1,1 @@
+"""Plugin suites: a folder each, with one profile for each processor."""
