@@ -81,6 +81,14 @@ def print_json(content: object) -> None:
     typer.echo(json.dumps(content, indent=1, ensure_ascii=False))
 
 
+def print_facts(facts: Sequence[tuple[str, str]]) -> None:
+    """Print names and values, one pair a line; a name may come more than once."""
+    width = max((len(name) for name, _ in facts), default=0)
+    console = Console(file=sys.stdout, soft_wrap=True)
+    for name, value in facts:
+        console.print(Text(f"{name:{width}}  {' '.join(value.split())}"))
+
+
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
     """Print a table: with borders on a terminal, separated by tabs where the output is piped."""
     console = Console(file=sys.stdout)

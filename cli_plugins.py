@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .bridge.errors import EXIT_FAILURE
-from .cli_output import complain, errors_for_people, print_json, print_table, progress_bar
+from .cli_output import complain, errors_for_people, print_facts, print_json, print_table, progress_bar
 
 if TYPE_CHECKING:
     from .bridge.hosting.certificates import Certificate
@@ -117,7 +117,7 @@ def show_command(
             ("Channels", " or ".join(map(str, seen.channels))),
             *_certificate_facts(certificate, plugin.name),
         ]
-        print_table(("", ""), facts)
+        print_facts(facts)
         rows = [(p.name, _default_text(p), _range_text(p), p.unit if not p.choices else "") for p in seen.parameters]
         print_table(("Parameter", "Default", "Range", "Unit"), rows)
 
@@ -145,7 +145,7 @@ def probe_command(
             print_json([certificate.model_dump(mode="json") for certificate in certificates])
         else:
             for certificate in certificates:
-                print_table(("", ""), [("Name", certificate.name), *_certificate_facts(certificate, certificate.name)])
+                print_facts([("Name", certificate.name), *_certificate_facts(certificate, certificate.name)])
         if not all(certificate.passed for certificate in certificates):
             raise typer.Exit(EXIT_FAILURE)
 

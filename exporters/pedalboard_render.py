@@ -35,7 +35,7 @@ SILENCE = np.zeros((2, BLOCK_FRAMES), dtype=np.float32)
 FIRST_CHUNK = 48  # where the chunks of a .vstpreset begin: after its header
 LSP_STATE = b"LSPS"  # how the state of an LSP plugin begins
 CONTINUOUS_STEPS = 1000  # parameters with more steps are knobs, those with fewer are switches
-LOAD_LIMIT_S, LOAD_PAUSE_S = 20.0, 0.05
+LOAD_LIMIT_S, LOAD_PAUSE_S = 60.0, 0.05
 
 
 def render(chain: Mapping[str, Any], plugin_folders: list[Path]) -> Audio:
@@ -162,7 +162,8 @@ def settle(plugin: Any, rate_hz: int) -> None:
 def wait_for_files(plugin: Any, rate_hz: int, files: list[str]) -> None:
     """Wait until the answer to an impulse stays the same: plugins read impulse responses in the background."""
     responses = [soundfile.read(FOLDER / file, always_2d=True)[0] for file in files]
-    impulse = np.zeros((2, max(map(len, responses)) + rate_hz), dtype=np.float32)
+    blocks = math.ceil((max(map(len, responses)) + rate_hz) / BLOCK_FRAMES)
+    impulse = np.zeros((2, blocks * BLOCK_FRAMES), dtype=np.float32)
     impulse[:, 0] = 1.0
     audible = any(response.any() for response in responses)
     heard: list[Any] = []
@@ -177,6 +178,8 @@ def wait_for_files(plugin: Any, rate_hz: int, files: list[str]) -> None:
 @functools.lru_cache(maxsize=8)
 def load(name: str, bundle: Path) -> tuple[Any, bytes]:
     """A plugin and its default state."""
+    # pedalboard makes a table of all values of all parameters, which takes seconds and has no use here.
+    pedalboard.VST3Plugin._get_parameters = lambda _plugin: {}  # type: ignore[attr-defined]
     try:
         plugin = pedalboard.VST3Plugin(str(bundle), plugin_name=name, initialization_timeout=0.0)
     except (ImportError, ValueError) as error:

@@ -57,6 +57,29 @@ def test_load_save_load_is_stable(graph: MixGraph, tmp_path_factory: pytest.Temp
     assert again.to_json() == path.read_text(encoding="utf-8")
 
 
+def test_a_law_is_kept_and_must_concern_the_type() -> None:
+    data = json.loads(console().to_json())
+    nodes = {n["id"]: n for n in data["nodes"]}
+    nodes["kick/gate"]["law"] = "lsp"
+    graph = MixGraph.from_json(json.dumps(data))
+    again = MixGraph.from_json(graph.to_json())
+    assert {p.id: p.law for p in again.processors if p.law} == {"kick/gate": "lsp"}
+    for node, law in (("kick/eq", "lsp"), ("kick/gate", "nobody's")):
+        broken = json.loads(graph.to_json())
+        next(n for n in broken["nodes"] if n["id"] == node)["law"] = law
+        with pytest.raises(GraphError, match=law):
+            MixGraph.from_json(json.dumps(broken))
+
+
+def test_a_console_has_the_types_that_have_a_law() -> None:
+    stems = [Stem(id="kick", name="kick", file="kick.wav")]
+    graph = build_console(
+        name="song", sample_rate_hz=44100, start_frame=0, frames=10, stems=stems, groups={},
+        preset=load_console(), laws={"gate": "lsp", "gain_pan": ""},
+    )  # fmt: skip
+    assert [(p.type, p.law) for p in graph.chain("kick")] == [("gate", "lsp"), ("gain_pan", "")]
+
+
 def test_console_has_the_published_chain_on_every_channel() -> None:
     graph = console(["a", "b", "c"], {"g": ["a", "b"]})
     for channel in graph.channels():

@@ -1,4 +1,4 @@
-"""The JSFX host: shipped effects null against the reference, the language means what REAPER means, the rest is refused."""
+"""The JSFX host: shipped effects null against the reference, code means what it does in REAPER, the rest is refused."""
 
 from __future__ import annotations
 
@@ -125,7 +125,8 @@ def test_operators_mean_what_reaper_means() -> None:
         "3 - 1 << 2": -1, "1 << 3 % 2": 0, "-8 >> 1": -4, "5 | 2 & 4": 4, "7 & 3 | 8 ~ 1": 10, "10 - 3 + 2 - 4": 5,
         "6 & 3 == 2": 1, "1 + 1 & 2": 2, "1 == 1 == 0": 0, "0 || 5": 1, "3 && 0.000001": 0, "0 && 1 || 1": 1,
         "1 || 1 && 0": 0, "!3": 0, "!0.000001": 1, "!1 + 1": 1, "- - 3": 3, "+4": 4, "flag ? 5": 0, "other ? 5": 5,
-        "flag ? : 7": 7, "other ? : 7": 0, "flag ? 1 : other ? 2 : 3": 2, "(1; 2; 9)": 9, "1 + (kept = 3)": 4, "kept": 3,
+        "flag ? : 7": 7, "other ? : 7": 0, "flag ? 1 : other ? 2 : 3": 2, "(1; 2; 9)": 9,
+        "1 + (kept = 3)": 4, "kept": 3,
         "2 * more = 3 + 1": 8, "-less = 5": -5, "tiny == 0": 1, "0.00002 == 0": 0, "tiny != 0": 0,
         "tiny === 0": 0, "tiny !== 0": 1, "3 === 3": 1, "2 < 3 < 2": 1, "3 >= 3": 1, "2.5 <= 2": 0,
         "0x1F + $xff": 286, "$~8 + 'a' + $'b'": 450, "$pi": math.pi, "$e": math.e, "$phi": (1 + 5**0.5) / 2,
@@ -155,7 +156,8 @@ PROGRAMS: dict[str, tuple[str, str, float]] = {
         "left.put(3); right.put(4); spl0 = 10 * left.get() + right.now;", 34,
     ),
     "objects hold objects": (
-        "function put(x) instance(now) ( now = x; ); function both(x) instance(low high) ( low.put(x); high.put(2 * x); );",
+        "function put(x) instance(now) ( now = x; );\n"
+        "function both(x) instance(low high) ( low.put(x); high.put(2 * x); );",
         "tap.both(3); spl0 = tap.low.now + tap.high.now;", 9,
     ),
     "this is the object": (
@@ -164,12 +166,11 @@ PROGRAMS: dict[str, tuple[str, str, float]] = {
     ),
     "parameters are copies": ("function f(x) ( x += 1; x; );", "y = 5; f(y); spl0 = y;", 5),
     "locals keep their value": ("function f() local(n) ( n += 1; n; );", "f(); f(); spl0 = f();", 3),
-    "locals of objects are their own": (
-        "function f() instance(k) local(n) ( n += 1; k = n; );", "a.f(); a.f(); b.f(); spl0 = 10 * a.k + b.k;", 21,
+    "objects share the locals": (
+        "function f() instance(k) local(n) ( n += 1; k = n; );", "a.f(); a.f(); b.f(); spl0 = 10 * a.k + b.k;", 23,
     ),
     "locals hide variables": ("function f() local(x) ( x = 1; ); x = 7;", "f(); spl0 = x;", 7),
     "calls within calls": ("function f(x) ( 2 * x; );", "spl0 = f(f(f(1)));", 8),
-    "a function without statements": ("function f() ( );", "spl0 = 1 + f();", 1),
     "globals may be listed": ("k = 2; function f() globals(k) ( k * 2; );", "spl0 = f();", 4),
     "lists may use commas": ("function f(a, b) local(c, d) ( c = a; d = b; c - d; );", "spl0 = f(5, 3);", 2),
     "loop counts": ("", "n = 0; loop(5.9, n += 1); spl0 = n;", 5),
@@ -188,7 +189,9 @@ PROGRAMS: dict[str, tuple[str, str, float]] = {
     "assignments in a row": ("", "a = b = c = 2; spl0 = a + b + c;", 6),
     "choices in a row": ("x = 2;", "x == 1 ? y = 1 : x == 2 ? y = 2 : y = 3; spl0 = y;", 2),
     "only what is needed": ("", "n = 0; 0 && (n += 1); 1 || (n += 2); 1 && (n += 4); spl0 = n;", 4),
-    "memory is set and copied": ("", "memset(0, 3, 5); memcpy(2, 0, 5); memcpy(10, 2, 4); spl0 = 6[0] + 7[0] + 13[0];", 6),
+    "memory is set and copied": (
+        "", "memset(0, 3, 5); memcpy(2, 0, 5); memcpy(10, 2, 4); spl0 = 6[0] + 7[0] + 13[0];", 6,
+    ),
     "comments": ("/* a\n b */ k = 1; // c", "spl0 = k; // spl0 = 2;", 1),
     "names may be upper case throughout": ("Gain = 3;", "spl0 = Gain;", 3),
     "a slider by its number": ("", "spl0 = slider1 + level;", 1),
@@ -243,7 +246,7 @@ def test_order_of_the_fft_is_a_permutation(bits: int) -> None:
     assert np.array_equal(np.sort(fft_order(length)), np.arange(length))
 
 
-@pytest.mark.parametrize("length", [16, 32, 512, 32768])
+@pytest.mark.parametrize("length", [16, 512, 32768])
 def test_fft_equals_numpy(length: int) -> None:
     random = np.random.default_rng(length)
     data = random.standard_normal(length) + 1j * random.standard_normal(length)
@@ -258,7 +261,8 @@ def test_fft_equals_numpy(length: int) -> None:
         ("fft(base, size); memcpy(other, base, 2 * size); convolve_c(base, other, size); fft_permute(base, size);",
          np.fft.fft(data) ** 2),
     ):  # fmt: skip
-        tail = f"at == {length} ? ( {work} ); at > {length} ? ( spl0 = base[2 * out]; spl1 = base[2 * out + 1]; out += 1; );"
+        tail = f"at == {length} ? ( {work} ); "
+        tail += f"at > {length} ? ( spl0 = base[2 * out]; spl1 = base[2 * out + 1]; out += 1; );"
         loaded = effect(code + tail, init=f"base = 65536; other = 131072; at = out = 0; size = {length};")
         left, right = render(loaded, np.pad(audio, ((0, 0), (0, 1))))[:, length:-1]
         assert np.max(np.abs(left + 1j * right - expected)) < 1e-12 * np.max(np.abs(expected))
@@ -285,14 +289,17 @@ REFUSED_CODE = {
     "spl0 = min(1, 2, 3);": "min(min(a, b), c)",
     "spl0 = sin();": "sin takes 1 arguments, 0",
     "function f(a) ( a; ); spl0 = f(1, 2);": "f takes 1 arguments, 2",
-    "x++;": "x += 1",
-    "x = 1; x--;": "x -= 1",
+    "x++;": "name += 1",
+    "x = 1; x--;": "name -= 1",
     "x = 2 ** 3;": "power is ^",
     "x = { 1 };": "( and )",
     'x = "text";': "text is not hosted",
     "#define X": "preprocessor",
     "x = 5 y = 3;": "expected ;",
-    "x = (1;": "expected",
+    "x = (1;": "never closed; write )",
+    "x = (1": "never closed; write )",
+    "x = sin(1": "never closed; write )",
+    "x = 1[2;": "never closed; write ]",
     "x = 1);": "expected ;",
     "x = [1];": "expected a value",
     "x = 1 +;": "expected a value",
@@ -325,6 +332,7 @@ REFUSED_CODE = {
     "function f() globals(a) ( b = 1; ); f();": "not in the globals",
     "function f(a) ( a.b = 1; ); f(1);": "has no members",
     "spl0 = (function f() ( 1; ));": "between statements",
+    "function f() ( );": "has no statement",
     "this.x = 1;": "functions alone",
     "f = 1; spl0 = loop;": "cannot be used as a variable",
     "function f() ( 1; ); f = 2;": "is a function",
@@ -392,7 +400,7 @@ REFUSED_AT_WORK = {
     "fft(0, 100);": "power of two",
     "fft(0, 65536);": "power of two",
     "fft(60000, 16384);": "align it",
-    "spl0 = 10 ^ 300; spl0 *= spl0; spl0 *= spl0;": "",
+    "spl0 = 10 ^ 300; spl0 *= spl0;": "",
 }
 
 
@@ -445,10 +453,8 @@ REFUSED_FILES = {
     "choices": (LINES.replace("<0,1,0.1>", "<0,1,1{a,b,c}>"), 2, "<0,2,1{"),
     "setting overridden": (LINES.replace("x = 1;", "x = level = 1;"), 4, "overrides the user's setting"),
     "sample in init": (LINES.replace("x = 1;", "x = spl0;"), 4, "no value in @init"),
-    "function of another section": (LINES + "@block\nfunction f() ( 1; );\n".replace("@block", "@slider"), 0, ""),
     "zero byte": (LINES + "\0", 0, "zero byte"),
 }  # fmt: skip
-del REFUSED_FILES["function of another section"]
 
 
 @pytest.mark.parametrize("title", REFUSED_FILES)
@@ -486,7 +492,8 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "part"),
     [
-        ({"level": 2.0}, "outside 0 to 1"), ({"level": math.nan}, "expected a number"), ({"levle": 1.0}, "no slider levle"),
+        ({"level": 2.0}, "outside 0 to 1"), ({"level": math.nan}, "expected a number"),
+        ({"levle": 1.0}, "no slider levle"),
         ({"level": True}, "expected a number"), ([], "expected 1 slider values, got 0"), ([0.0, 1.0], "got 2"),
     ],
 )  # fmt: skip
@@ -532,7 +539,8 @@ MEANING: dict[str, tuple[int, Callable[[float, float], float]]] = {
     "||": (0, lambda a, b: float(abs(a) >= 1e-5 or abs(b) >= 1e-5)),
     "<": (1, lambda a, b: float(a < b)), ">=": (1, lambda a, b: float(a >= b)),
     "==": (1, lambda a, b: float(abs(a - b) < 1e-5)), "!=": (1, lambda a, b: float(abs(a - b) >= 1e-5)),
-    "&": (2, lambda a, b: float(math.trunc(a) & math.trunc(b))), "|": (2, lambda a, b: float(math.trunc(a) | math.trunc(b))),
+    "&": (2, lambda a, b: float(math.trunc(a) & math.trunc(b))),
+    "|": (2, lambda a, b: float(math.trunc(a) | math.trunc(b))),
     "~": (2, lambda a, b: float(math.trunc(a) ^ math.trunc(b))),
     "+": (3, lambda a, b: a + b), "-": (4, lambda a, b: a - b), "*": (5, lambda a, b: a * b),
     "%": (7, lambda a, b: float(math.trunc(abs(a)) % math.trunc(abs(b)))),
@@ -568,7 +576,7 @@ EXPRESSIONS = st.recursive(
     lambda parts: st.one_of(
         st.builds(joined, st.sampled_from(sorted(MEANING)), parts, parts),
         st.builds(chosen, parts, parts, parts),
-        parts.map(lambda p: (f"-{grouped(p, TIGHTEST)}", -p[1], TIGHTEST)),
+        parts.map(lambda p: (f"- {grouped(p, TIGHTEST)}", -p[1], TIGHTEST)),
         parts.map(lambda p: (f"!{grouped(p, TIGHTEST)}", float(abs(p[1]) < 1e-5), TIGHTEST)),
         parts.map(lambda p: (f"{grouped(p, 6)} / 4", p[1] / 4, 6)),
         parts.map(lambda p: (f"floor({p[0]})", float(math.floor(p[1])), TIGHTEST)),
@@ -580,7 +588,7 @@ EXPRESSIONS = st.recursive(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(EXPRESSIONS, min_size=20, max_size=20))
 def test_random_expressions_have_the_value_of_an_independent_evaluation(expressions: list[Expression]) -> None:
     # The value is kept with the text while it is built, so that grouping is known and nothing is parsed twice.
@@ -616,7 +624,8 @@ def test_random_programs_run_as_in_an_independent_interpreter(seed: int, tmp_pat
     code = (
         "\n".join(statement() for _ in range(30)) + f"\n{calm}loop(7, table[nn] = sin(table[nn]); nn += 1); nn = 0;\n"
     )
-    text = f"desc:random\n@init\nnn = 0; table = 100; {' = '.join(names)} = 0.5;\n@sample\n{code}spl0 = aa; spl1 = bb + cc + dd;\n"
+    init = f"nn = 0; table = 100; {' = '.join(names)} = 0.5;"
+    text = f"desc:random\n@init\n{init}\n@sample\n{code}spl0 = aa; spl1 = bb + cc + dd;\n"
     (tmp_path / "random.jsfx").write_text(text)
     audio = random.uniform(-1, 1, (2, 200))
     expected = eel.Effect(tmp_path / "random.jsfx", sample_rate_hz=44100, values=[]).process(audio)
@@ -624,11 +633,35 @@ def test_random_programs_run_as_in_an_independent_interpreter(seed: int, tmp_pat
     np.testing.assert_allclose(load_effect(text).render(audio, {}, sample_rate_hz=44100), expected, rtol=0, atol=1e-9)
 
 
-WORDS = (
-    "( ) [ ] ; , = + - * / % ^ & | ~ ! ? : < > == === && || << += x y spl0 spl1 srate level 0 1 2.5 .5 0x1f $pi loop( "
-    "while( function f f( instance( local( this.x o.f( sin( min( memset( fft( @init @sample @slider \n // /* */ ' \" # . "
-    "desc: slider1: 1e5 if \u00e9 \0"
-).split(" ")
+@pytest.mark.parametrize("seed", range(6))
+def test_loops_through_memory_run_as_in_an_independent_interpreter(seed: int, tmp_path: Path) -> None:
+    """Addresses that move evenly are checked once for the whole loop, the others at every access."""
+    random = np.random.default_rng(seed)
+    pool = [
+        "pp[2] = qq[0] + 1;", "pp[0] *= 0.5;", "qq[-1] -= pp[1];", "pp += 2;", "qq -= 1;", "qq += 3;", "pp -= 2;",
+        "qq[0] > 1 ? pp[3] = qq[1];", "pp > 70 ? qq[2] = 3;", "pp += 0.5;", "rr += qq[pp % 3];", "rr[4] = 0.25 * rr;",
+        "rr[0] += 1;", "ss = rr[1];", "pp[1] = ss;", "qq += ss > 1;",
+    ]  # fmt: skip
+    loops = ""
+    for _ in range(4):
+        body = " ".join(random.choice(pool, size=random.integers(3, 7), replace=False))
+        starts = f"pp = {random.integers(50, 90)}; qq = {random.integers(50, 90)};"
+        loops += f"{starts} loop({random.integers(1, 12)}, {body});\n"
+    init = "at = 0; loop(120, at[0] = at % 5; at += 1); at = 0; rr = 30; ss = 1;"
+    text = f"desc:loops\n@init\n{init}\n{loops}\n@sample\nspl0 = at[0]; at += 1; spl1 = pp + qq + rr;\n"
+    (tmp_path / "loops.jsfx").write_text(text)
+    silence = np.zeros((2, 200))
+    expected = eel.Effect(tmp_path / "loops.jsfx", sample_rate_hz=44100, values=[]).process(silence)
+    assert np.count_nonzero(expected[0]) > 50
+    np.testing.assert_array_equal(load_effect(text).render(silence, {}, sample_rate_hz=44100), expected)
+
+
+WORDS = [
+    *"()[];,=+-*/%^&|~!?:<>'#.xyf", "==", "===", "&&", "||", "<<", "+=", "spl0", "spl1", "srate", "level", "0", "1",
+    "2.5", ".5", "0x1f", "$pi", "loop(", "while(", "function", "f(", "instance(", "local(", "this.x", "o.f(", "sin(",
+    "min(", "memset(", "fft(", "@init", "@sample", "@slider", "\n", "//", "/*", "*/", '"', "desc:", "slider1:", "1e5",
+    "if", "\u00e9", "\0",
+]  # fmt: skip
 
 
 @settings(max_examples=300, deadline=None)
@@ -657,7 +690,7 @@ STATEMENTS = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(STATEMENTS)
 def test_any_program_renders_or_is_refused_as_a_script(statements: list[str]) -> None:
     init = "x = y = 1; function f(v) instance(kept) ( kept = v; ); o.f(2);"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tempfile
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -10,15 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import HealthCheck, given, settings
 
 from mixbridge.bridge.errors import AudioFileError, MixbridgeError, SessionFileError
 from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, Processor, Stem
+from mixbridge.bridge.hosting.pool import PluginPool
 from mixbridge.bridge.processors.equations import db_to_gain
 from mixbridge.bridge.processors.specs import spec_of
+from mixbridge.bridge.verify.realise import render_chain
 from mixbridge.exporters.chain import Chain, Insert
 from mixbridge.exporters.reaper.project import export_reaper
 from mixbridge.exporters.reaper.read import read_project, tokens_of
 
+from .mixes import assert_nulls, graphs, reference_render, write_stems
 from .rpp_rebuild import render_project
 
 RATE_HZ = 44100
@@ -115,16 +120,27 @@ def test_everything_of_the_graph_is_found_again(exported: Path) -> None:
             assert insert.plugin is not None and (exported.parent / insert.plugin.bundle).is_file()
 
 
+def no_pool() -> PluginPool:
+    raise AssertionError("a project of JSFX needs no plugin workers")
+
+
 def test_the_chain_renders_like_an_independent_rebuild_of_the_project(exported: Path) -> None:
-    from mixbridge.bridge.verify.realise import render_chain
-
-    def no_pool() -> None:
-        raise AssertionError("a project of JSFX needs no plugin workers")
-
-    audio = render_chain(read(exported), exported.parent, pool=no_pool)  # type: ignore[arg-type]
+    audio = render_chain(read(exported), exported.parent, pool=no_pool)
     wanted = render_project(exported)
     assert audio.shape == wanted.shape and np.abs(wanted).max() > 0.01
     assert np.abs(audio - wanted).max() < 1e-9
+
+
+@pytest.mark.slow
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(graphs())
+def test_any_graph_comes_back_as_a_chain_that_sounds_the_same(graph: MixGraph) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        write_stems(graph, Path(folder) / "stems")
+        project = export_reaper(graph, stems_dir=Path(folder) / "stems", folder=Path(folder) / "reaper")
+        chain = read_project(project, node_ids=[n.id for n in graph.nodes])
+        audio = render_chain(chain, project.parent, pool=no_pool)
+        assert_nulls(audio, reference_render(graph, Path(folder) / "stems"))
 
 
 def test_without_a_graph_things_are_called_by_their_names(exported: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import scipy.signal
 import torch
 
+from mixbridge.bridge.choices import DEFAULT_SUITES
 from mixbridge.bridge.console import build_console, load_console
 from mixbridge.bridge.errors import OutputError, ParameterError
 from mixbridge.bridge.graph import MixGraph, Stem
@@ -22,7 +23,7 @@ from mixbridge.bridge.search import search as search_module
 from mixbridge.bridge.search.evaluate import Evaluator, evaluation_windows
 from mixbridge.bridge.search.parameters import ConsoleParameters, plan_of, position_of, value_at
 from mixbridge.bridge.search.prune import PruneState, prune_round
-from mixbridge.bridge.search.search import Quality, Search, SearchSettings, fold
+from mixbridge.bridge.search.search import Effort, Search, SearchSettings, fold
 from mixbridge.bridge.search.start import (
     CLEAR_ECHO,
     find_echoes,
@@ -31,6 +32,7 @@ from mixbridge.bridge.search.start import (
     with_start_values,
 )
 from mixbridge.bridge.search.working_set import WorkingSet
+from mixbridge.bridge.suites import choose_profiles
 
 from .dsp import null_db, programme, random_parameters
 
@@ -82,6 +84,21 @@ def randomised(graph: MixGraph, seed: int) -> MixGraph:
 
 def twins() -> torch.nn.ModuleDict:
     return make_twins(TwinSettings.for_search(sample_rate_hz=LOSS_RATE_HZ, design_rate_hz=LOSS_RATE_HZ))
+
+
+@pytest.mark.parametrize("suite", ["lsp", "pedalboard", "zam"])
+def test_settings_stay_where_the_plugins_can_follow(console: MixGraph, suite: str) -> None:
+    limits = {kind: profile.limits for kind, profile in choose_profiles(suite).items()}
+    assert any(limits.values())
+    parameters = ConsoleParameters(randomised(console, 5), device=CPU, limits=limits)
+    random = np.random.default_rng(6)
+    with torch.no_grad():
+        for tensor in parameters.positions.values():
+            tensor.copy_(torch.tensor(random.choice([-0.5, 0.0, 0.5, 1.0, 1.5], len(tensor))))
+    parameters.clip()
+    for node in parameters.to_graph(console).processors:
+        for name, (low, high) in limits.get(node.type, {}).items():
+            assert low <= node.parameters[name] <= high, (node.id, name)
 
 
 def test_a_plan_renders_what_grafx_renders(console: MixGraph, song: WorkingSet) -> None:
@@ -273,14 +290,21 @@ def test_pruning_gives_back_only_a_share_of_what_was_won_over_the_faders(console
     assert ceiling(0.05) == pytest.approx(0.10)
 
 
-TINY = Quality(gain_pan_steps=4, console_steps=8, rounds=2, round_steps=3)
+TINY = Effort(gain_pan_steps=4, console_steps=8, rounds=2, round_steps=3)
 
 
-def run(song: WorkingSet, checkpoint: Path | None = None, *, resume: bool = False, seed: int = 0) -> MixGraph:
+def run(
+    song: WorkingSet,
+    checkpoint: Path | None = None,
+    *,
+    resume: bool = False,
+    seed: int = 0,
+    plugins: str = DEFAULT_SUITES,
+) -> MixGraph:
     return Search(
         song, name="song", sample_rate_hz=44100, start_frame=0, frames=4 * 44100,
         stems=[Stem(id=n, name=n, file=f"{n}.wav") for n in NAMES], groups=GROUPS,
-        settings=SearchSettings(quality="draft", seed=seed), checkpoint=checkpoint, resume=resume,
+        settings=SearchSettings(quality="draft", seed=seed, plugins=plugins), checkpoint=checkpoint, resume=resume,
     ).run()  # fmt: skip
 
 
@@ -296,6 +320,18 @@ def test_the_same_seed_gives_the_same_graph(muffled: WorkingSet) -> None:
 
 class StoppedError(Exception):
     """Raised in the middle of a search, as a kill would end it."""
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_search_for_a_suite_fits_its_laws(muffled: WorkingSet) -> None:
+    graph = run(muffled, plugins="lsp")
+    profiles = choose_profiles("lsp")
+    assert graph.provenance.plugins == "lsp"
+    assert graph.processors
+    for node in graph.processors:
+        assert node.law == profiles[node.type].law
+        for name, (low, high) in profiles[node.type].limits.items():
+            assert low <= node.parameters[name] <= high, (node.id, name)
 
 
 @pytest.mark.usefixtures("tiny")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,11 +19,14 @@ from mixbridge.bridge import features as feature_set
 from mixbridge.bridge.audio import resample, write_wav
 from mixbridge.bridge.errors import EXIT_AMBER, EXIT_FAILURE, EXIT_OK, EXIT_USER_ERROR, VerifyError
 from mixbridge.bridge.graph import Bus, Edge, Loss, Master, MixGraph, Node, Processor, Provenance, Stem
+from mixbridge.bridge.hosting.pool import PluginPool
 from mixbridge.bridge.metrics import LOSS_RATE_HZ, match_loss
 from mixbridge.bridge.processors.specs import spec_of
+from mixbridge.bridge.suites import choose_profiles
 from mixbridge.bridge.verify import run
 from mixbridge.bridge.verify.locate import find_jobs
 from mixbridge.bridge.verify.measure import find_offset, moved, null_db
+from mixbridge.bridge.verify.realise import ChainRenderer, RenderOptions, render_chain
 from mixbridge.bridge.verify.results import NodeResult, Verification
 from mixbridge.bridge.verify.run import verify_paths
 from mixbridge.bridge.verify.settings import Progress, VerifySettings
@@ -32,6 +34,7 @@ from mixbridge.bridge.verify.verdict import AMBER_GAP, GREEN_GAP, exit_code, ver
 from mixbridge.cli_verify import verify
 from mixbridge.exporters.pedalboard import export_pedalboard
 from mixbridge.exporters.reaper.project import export_reaper
+from mixbridge.exporters.reaper.read import read_project
 
 from .dsp import programme
 from .mixes import reference_render
@@ -46,12 +49,14 @@ FRAMES = int(SECONDS * RATE_HZ)
 TWIN_LOSS_SHARE = 0.0005
 
 
-def processor(kind: str, node: str, *, mix: float = 1.0, law: str = "", **values: float) -> Processor:
-    return Processor(type=kind, id=node, mix=mix, law=law, parameters=spec_of(kind).defaults() | values)
+def mixing_graph(*, dynamics: bool = True, suite: str = "jsfx") -> MixGraph:
+    """Three tracks, a group and a master, with something to lose on each, in the laws of a suite."""
+    profiles = choose_profiles(suite)
 
+    def processor(kind: str, node: str, *, mix: float = 1.0, **values: float) -> Processor:
+        law = profiles[kind].law if kind in profiles else ""
+        return Processor(type=kind, id=node, mix=mix, law=law, parameters=spec_of(kind).defaults() | values)
 
-def mixing_graph(*, dynamics: bool = True) -> MixGraph:
-    """Three tracks, a group and a master, with something to lose on each."""
     compressor: list[Node] = [processor("compressor", "bass-c", threshold_db=-30.0, ratio=4.0, makeup_db=3.0)]
     glue: list[Node] = [processor("compressor", "m-c", threshold_db=-18.0, ratio=2.0)]
     chains: list[tuple[str, list[Node]]] = [
@@ -70,13 +75,13 @@ def mixing_graph(*, dynamics: bool = True) -> MixGraph:
     return MixGraph(name="song", sample_rate_hz=RATE_HZ, frames=FRAMES, nodes=nodes, edges=edges)
 
 
-def write_song(folder: Path, *, dynamics: bool = True) -> MixGraph:
+def write_song(folder: Path, *, dynamics: bool = True, suite: str = "jsfx") -> MixGraph:
     """Stems, a mix that is nearly the graph's render, and an analysis folder without sessions."""
     (folder / "stems").mkdir(parents=True)
     for number, (name, channels) in enumerate((("kick", 2), ("bass", 1), ("vox", 2))):
         audio = 0.35 * programme(seconds=SECONDS, seed=number)[:channels]
         soundfile.write(folder / "stems" / f"{name}.wav", audio.T, RATE_HZ, subtype="FLOAT")
-    graph = mixing_graph(dynamics=dynamics)
+    graph = mixing_graph(dynamics=dynamics, suite=suite)
     match = reference_render(graph, folder / "stems")
     mix = match + 0.002 * np.random.default_rng(9).standard_normal(match.shape)
     write_wav(folder / "mix.wav", mix, sample_rate_hz=RATE_HZ)
@@ -197,6 +202,35 @@ def test_the_graph_is_rendered_anew_where_its_render_is_missing(song: Path) -> N
     assert result.verdict == "green" and result.null_db is not None and result.null_db < -100.0
 
 
+def no_pool() -> PluginPool:
+    raise AssertionError("a session of JSFX needs no plugin workers")
+
+
+def test_threads_change_nothing_and_a_change_renders_only_what_it_touches(original: Path) -> None:
+    project = project_of(original)
+    chain = read_project(project, node_ids=[n.id for n in mixing_graph().nodes])
+    renders = [
+        render_chain(chain, project.parent, pool=no_pool, options=RenderOptions(threads=threads)) for threads in (1, 3)
+    ]
+    assert np.array_equal(*renders)
+    bass = chain.channel("bass")
+    louder = bass.model_copy(update={"gain": 2.0 * bass.gain})
+    heard: list[str] = []
+
+    def silenced(audio: np.ndarray) -> np.ndarray:
+        heard.append("kick-eq")
+        return 0.0 * audio
+
+    with ChainRenderer(chain, project.parent, pool=no_pool, keep=True) as renderer:
+        renderer.render()
+        assert null_db(renderer.render_with(), renders[0]) < -120.0
+        changed = renderer.render_with(channels={"bass": louder}, runs={"kick-eq": silenced})
+    others = [louder if c.id == "bass" else c for c in chain.channels]
+    others[0] = others[0].model_copy(update={"gain": 0.0})
+    whole = render_chain(chain.model_copy(update={"channels": tuple(others)}), project.parent, pool=no_pool)
+    assert heard == ["kick-eq"] and null_db(changed, whole) < -120.0 < -20.0 < null_db(changed, renders[0])
+
+
 # ------------------------------------------------------------------------------ what was changed is found
 
 
@@ -274,12 +308,13 @@ def test_channels_that_are_gone_or_flow_elsewhere_are_noted(song: Path) -> None:
     project.write_text(text.replace("ISBUS 1 1", "ISBUS 0 0").replace("ISBUS 2 -1", "ISBUS 0 0"), encoding="utf-8")
     result = verify_one(project)
     assert result.notes == ("kick: flows into 'master' instead of 'drums'",)
-    assert result.verdict == "red"
+    assert result.verdict in ("amber", "red") and result.null_db is not None and result.null_db > -40.0
 
 
 # ------------------------------------------------------------------------------ many paths
 
 
+@pytest.mark.slow
 def test_one_bad_path_costs_its_own_row(song: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken" / "reaper"
     broken.mkdir(parents=True)
@@ -304,9 +339,10 @@ def dies_over_bad(work: run._Work, settings: VerifySettings, progress: Progress)
     return {place: Verification(path=str(job.session), verdict="green") for place, job in work.jobs.items()}
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_takes_no_other_along(tmp_path: Path) -> None:
     paths = []
-    for name in ("one", "bad", "two"):
+    for name in ("bad", "good"):
         (tmp_path / name).mkdir()
         paths.append(tmp_path / name / f"{name}.rpp")
         paths[-1].touch()
@@ -315,8 +351,8 @@ def test_a_process_that_dies_takes_no_other_along(tmp_path: Path) -> None:
     for found in run._in_processes(run._group(jobs), VerifySettings(), workers=2, do=dies_over_bad):
         results |= found
     verdicts = [results[place].verdict for place in sorted(results)]
-    assert verdicts == ["green", "failed", "green"]
-    assert "bad.rpp" in results[1, 0].error and issubclass(BrokenProcessPool, RuntimeError)
+    assert verdicts == ["failed", "green"]
+    assert "bad.rpp" in results[0, 0].error
 
 
 def test_what_has_not_changed_is_not_verified_again(song: Path) -> None:
@@ -408,14 +444,9 @@ def test_another_mix_makes_the_loss_of_the_search_void(song: Path) -> None:
 # ------------------------------------------------------------------------------ real plugins
 
 
-@pytest.fixture
-def plain_song(tmp_path: Path) -> Iterator[tuple[Path, MixGraph]]:
-    """A song without dynamics, whose effects every suite has."""
-    yield tmp_path / "plain", write_song(tmp_path / "plain", dynamics=False)
-
-
-def test_a_chain_of_built_in_plugins_nulls(plain_song: tuple[Path, MixGraph]) -> None:
-    folder, graph = plain_song
+def test_a_chain_of_built_in_plugins_nulls(tmp_path: Path) -> None:
+    folder = tmp_path / "builtin"
+    graph = write_song(folder, dynamics=False, suite="pedalboard")
     out = folder / "song.mixbridge"
     chain = export_pedalboard(graph, stems_dir=folder / "stems", folder=out / "pedalboard", suites="pedalboard")
     result = verify_one(out)
@@ -433,31 +464,32 @@ def test_a_chain_of_built_in_plugins_nulls(plain_song: tuple[Path, MixGraph]) ->
     assert tampered.verdict in ("amber", "red") and tampered.nodes[0].id == "kick-eq"
 
 
-def test_two_sessions_of_one_analysis_share_its_report(plain_song: tuple[Path, MixGraph]) -> None:
-    folder, graph = plain_song
-    out = folder / "song.mixbridge"
-    export_pedalboard(graph, stems_dir=folder / "stems", folder=out / "pedalboard", suites="pedalboard")
-    export_reaper(graph, stems_dir=folder / "stems", folder=out / "reaper")
+def test_two_sessions_of_one_analysis_share_its_report(song: Path) -> None:
+    out = song / "song.mixbridge"
+    shutil.copytree(out / "reaper", out / "second")
     results = verify_paths([out])
-    assert [(r.session, r.verdict) for r in results] == [("chain", "green"), ("reaper", "green")]
-    assert {p.name for p in out.glob("real*.wav")} == {"real-pedalboard.wav", "real-reaper.wav"}
+    assert [(Path(r.path).parent.name, r.verdict) for r in results] == [("reaper", "green"), ("second", "green")]
+    assert {p.name for p in out.glob("real*.wav")} == {"real-reaper.wav", "real-second.wav"}
     page = Page((out / "report.html").read_text("utf-8"))
     assert [a["data-player"] for a in page.all("audio")][-2:] == ["real1", "real2"]
 
 
 @pytest.mark.slow
-def test_a_chain_of_vst3_plugins_nulls_and_a_missing_one_is_named(plain_song: tuple[Path, MixGraph]) -> None:
+def test_a_chain_of_vst3_plugins_nulls_and_a_missing_one_is_named(tmp_path: Path) -> None:
     installed("lsp")
-    folder, graph = plain_song
+    folder = tmp_path / "vst3"
+    graph = write_song(folder, suite="lsp")
     out = folder / "song.mixbridge"
     chain = export_pedalboard(
         graph, stems_dir=folder / "stems", folder=out / "pedalboard", suites="lsp", allow_unverified=True
     )
     result = verify_one(out, allow_unverified=True)
-    assert result.verdict == "green" and result.null_db is not None and result.null_db < -60.0
-    assert node_of(result, "kick-eq").plugin.startswith("Parametric EQ")
+    assert result.verdict == "green" and result.null_db is not None and result.null_db < -40.0
+    assert node_of(result, "kick-eq").plugin.startswith("Parametric Equalizer")
     text = chain.read_text("utf-8")
-    chain.write_text(text.replace("Parametric EQ", "Imaginary EQ").replace("64737020", "00000000"), encoding="utf-8")
+    chain.write_text(
+        text.replace("Parametric Equalizer", "Imaginary EQ").replace("64737020", "00000000"), encoding="utf-8"
+    )
     assert "Imaginary EQ" in failure(out, allow_unverified=True)
 
 

@@ -12,10 +12,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..errors import OutputError, PluginError, PluginUnverifiedError
-from ..files import write_text_whole
+from ..errors import PluginUnverifiedError
 from . import places
-from .bundles import file_hash
+from .bundles import SUFFIX, file_hash
+from .keeping import keep_text
 from .refs import PluginRef
 
 #: Raised whenever probes measure something else or judge differently: older certificates no longer count.
@@ -119,32 +119,47 @@ def hash_of(plugin: PluginRef) -> str:
     return file_hash(plugin.path)
 
 
-def certificate_path(plugin: PluginRef) -> Path:
-    """File the certificate of a plugin is kept in, whether there is one or not."""
-    subject = plugin.class_id or plugin.name
+def certificate_path(plugin: PluginRef, *, class_id: str = "") -> Path:
+    """File the certificate of a plugin is kept in, whether there is one or not.
+
+    Parameters
+    ----------
+    class_id : str
+        As the plugin itself has it, where `plugin` leaves it open.
+    """
+    subject = plugin.class_id or class_id or plugin.name
     readable = "".join(c if c.isascii() and c.isalnum() else "-" for c in subject)
-    return places.data_folder() / _FOLDER / f"{readable}-{hash_of(plugin)[:16]}.json"
+    return places.data_folder() / _FOLDER / f"{readable}-{_short(hash_of(plugin))}.json"
+
+
+def _short(file_hash: str) -> str:
+    return file_hash[:16]
 
 
 def load_certificate(plugin: PluginRef) -> Certificate | None:
     """Return the certificate of this very version of a plugin; None if there is none that still counts."""
-    try:
-        found = Certificate.model_validate_json(certificate_path(plugin).read_bytes())
-    except (OSError, ValidationError):
-        return None
-    current = (PROBE_VERSION, host_version(), hash_of(plugin))
-    return found if (found.probe_version, found.host, found.file_hash) == current else None
+    exact = certificate_path(plugin)
+    # Without a class id the plugin goes by its name; the file does not.
+    others = [] if plugin.class_id else sorted(exact.parent.glob(f"*-{_short(hash_of(plugin))}.json"))
+    for path in [exact, *others]:
+        try:
+            found = Certificate.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError):
+            continue
+        current = (PROBE_VERSION, host_version(), hash_of(plugin))
+        if plugin.class_id:
+            same = found.class_id == plugin.class_id
+        else:
+            same = plugin.name in (found.name, found.bundle.removesuffix(SUFFIX))
+        if same and (found.probe_version, found.host, found.file_hash) == current:
+            return found
+    return None
 
 
 def save_certificate(plugin: PluginRef, certificate: Certificate) -> Path:
     """Keep a certificate; returns its file (`PluginError` if it cannot be written)."""
-    path = certificate_path(plugin)
-    try:
-        write_text_whole(path, certificate.model_dump_json(indent=1) + "\n")
-    except OutputError:
-        raise PluginError(
-            f"{path}: cannot keep the certificate here; set {places.HOME_VARIABLE} to another folder"
-        ) from None
+    path = certificate_path(plugin, class_id=certificate.class_id)
+    keep_text(path, certificate.model_dump_json(indent=1) + "\n")
     return path
 
 

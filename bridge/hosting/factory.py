@@ -112,7 +112,7 @@ def _audio_classes(factory: int, table: Any) -> dict[int, tuple[str, str]]:
 _narrowed: dict[Path, NarrowedFactory | None] = {}
 
 
-def narrow(bundle: Path, *, name: str, class_id: str) -> list[str]:
+def narrow(bundle: Path, *, name: str, class_id: str) -> bool:
     """Let the host see only one class of `bundle`.
 
     Parameters
@@ -124,16 +124,24 @@ def narrow(bundle: Path, *, name: str, class_id: str) -> list[str]:
 
     Returns
     -------
-    list of str
-        Names of the bundle's plugins if the wanted one is not among them. Empty if it is, and
-        where nothing was done (few classes, another platform, unusual factory).
+    bool
+        False if the bundle is known to lack the class. True otherwise, also where nothing was done
+        (few classes, another platform, unusual factory).
     """
+    factory = _factory(bundle)
+    return factory is None or factory.show(name=name, class_id=class_id)
+
+
+def class_names(bundle: Path) -> list[str]:
+    """Names of all plugins of a bundle that can be narrowed; empty for other bundles."""
+    factory = _factory(bundle)
+    return [] if factory is None else [name for name, _ in factory.classes.values()]
+
+
+def _factory(bundle: Path) -> NarrowedFactory | None:
     if bundle not in _narrowed:
         _narrowed[bundle] = _open(bundle)
-    factory = _narrowed[bundle]
-    if factory is None or factory.show(name=name, class_id=class_id):
-        return []
-    return [name for name, _ in factory.classes.values()]
+    return _narrowed[bundle]
 
 
 def _open(bundle: Path) -> NarrowedFactory | None:

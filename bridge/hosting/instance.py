@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 import pedalboard
 from numpy.typing import NDArray
+from pedalboard.io import AudioFile
+from pedalboard.version import __version__ as pedalboard_version
 
 from ..errors import PluginError, PluginNotFoundError, PluginOutputError, PluginRefusalError
-from .factory import narrow
+from .factory import class_names, narrow
 from .parameters import ParameterFacts, number_in
 from .refs import ParameterDescription, PluginDescription, PluginRef, PluginSettings
 from .state import (
@@ -44,6 +46,8 @@ _LOADING_RATE_HZ = 44100.0
 
 #: LSP: spectrum displays that nobody sees here; without them the equalizer runs seven times faster.
 _LSP_DISPLAYS = re.compile(r"[ior]fe(_[lrms])?")
+#: LSP: its threads end with its last plugin, which takes 0.1 s; this small one prevents it.
+_THREAD_KEEPER = "Delay Compensator Mono"
 #: LSP plugins that get their memory from a background thread after the settings arrived.
 _LSP_BACKGROUND = ("Artistic Delay",)
 _LEAST_BACKGROUND_CALLS, _MOST_BACKGROUND_CALLS, _BACKGROUND_FRAMES = 64, 4000, 1024
@@ -151,7 +155,11 @@ def load(ref: PluginRef) -> Hosted:
     PluginError
         When it cannot be loaded, or is another plugin than asked for.
     """
-    return HostedBuiltin(ref) if ref.path is None else HostedVst3(ref, ref.path)
+    if ref.path is None:
+        return HostedBuiltin(ref)
+    hosted = HostedVst3(ref, ref.path)
+    _keep_threads(ref.path)
+    return hosted
 
 
 class HostedVst3(Hosted):
@@ -159,6 +167,7 @@ class HostedVst3(Hosted):
 
     def __init__(self, ref: PluginRef, path: Path) -> None:
         self.ref = ref
+        self._path = path
         self._plugin: Any = _load_vst3(ref, path)
         # Whatever the host guessed of the plugin, resetting it means making a new instance.
         self._plugin._reload_type = type(self._plugin._reload_type).PersistsAudioOnReset
@@ -198,9 +207,12 @@ class HostedVst3(Hosted):
             # The host takes the shorter side for the channels.
             block = np.zeros((channels, channels + 1), dtype=np.float32)
             block[:, :frames] = audio
+        if reset:
+            # The host looks for the class once more to make the new instance.
+            narrow(self._path, name=self.ref.name, class_id=self.class_id)
         try:
             output = self._plugin.process(block, self._rate_hz, buffer_size=self._block_frames, reset=reset)
-        except (ValueError, RuntimeError) as error:
+        except (ValueError, RuntimeError, ImportError) as error:
             raise PluginRefusalError(f"{self.ref.label}: {_one_line(error)}") from None
         result: Float32 = output[:, :frames]
         return result
@@ -402,7 +414,7 @@ class HostedVst3(Hosted):
         longest_s = 0.0
         for path in files.values():
             try:
-                with pedalboard.io.AudioFile(path) as audio_file:
+                with AudioFile(path) as audio_file:
                     longest_s = max(longest_s, audio_file.frames / audio_file.samplerate)
             except (OSError, ValueError) as error:
                 raise PluginRefusalError(f"{self.ref.label}: {path}: cannot be read ({_one_line(error)})") from None
@@ -537,7 +549,7 @@ class HostedBuiltin(Hosted):
         if not (isinstance(self._class, type) and issubclass(self._class, plugin_class)) or issubclass(
             self._class, hosts
         ):
-            raise PluginNotFoundError(f"{ref.label}: pedalboard {pedalboard.__version__} has no such effect")
+            raise PluginNotFoundError(f"{ref.label}: pedalboard {pedalboard_version} has no such effect")
         self._effect: Any = None
         self._first = True
         self._rate_hz, self._block_frames = _LOADING_RATE_HZ, _SILENCE_FRAMES
@@ -598,7 +610,7 @@ class HostedBuiltin(Hosted):
         return PluginDescription(
             name=self.ref.name,
             vendor="pedalboard",
-            version=pedalboard.__version__,
+            version=pedalboard_version,
             category="Fx",
             class_id="",
             channels=self.channels,
@@ -620,12 +632,20 @@ class HostedBuiltin(Hosted):
         return values
 
 
+_thread_keepers: dict[Path, Any] = {}
+
+
+def _keep_threads(path: Path) -> None:
+    """Keep an idle plugin of the LSP bundle, so that its threads need not stop and start with every reset."""
+    if path not in _thread_keepers and _THREAD_KEEPER in class_names(path):
+        _thread_keepers[path] = _load_vst3(PluginRef(_THREAD_KEEPER, path), path)
+
+
 def _load_vst3(ref: PluginRef, path: Path) -> Any:
     if not path.exists():
         raise PluginNotFoundError(f"{path}: no such plugin; scan the plugins again or install the suite")
-    others = narrow(path, name=ref.name, class_id=ref.class_id.upper())
-    if others:
-        near = ", ".join(difflib.get_close_matches(ref.name, others, n=3, cutoff=0.0))
+    if not narrow(path, name=ref.name, class_id=ref.class_id.upper()):
+        near = ", ".join(difflib.get_close_matches(ref.name, class_names(path), n=3, cutoff=0.0))
         raise PluginNotFoundError(f"{ref.label}: not in this bundle; it has {near} and others")
     try:
         # No time for warming up: the host would fill it with noise.

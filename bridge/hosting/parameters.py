@@ -129,11 +129,13 @@ class ParameterFacts:
 
     def raw_value(self, parameter: Any, value: float | str | bool) -> float:
         """Return the 0..1 value that means `value`."""
-        if self.choices:
-            index = self.choice_index(value)
-            raw = float(parameter.get_raw_value_for_text(self.choices[index]))
-            taken = parameter.get_text_for_raw_value(raw)
-            return raw if taken == self.choices[index] else index / (self.steps - 1)
+        if self.texts:
+            index = self.step_index(value)
+            even = index / (self.steps - 1)
+            # Plugins round down: a value at the very edge may fall to the step below.
+            tries = (float(parameter.get_raw_value_for_text(self.texts[index])), even, min(1.0, even + 1e-6))
+            fitting = [raw for raw in tries if parameter.get_text_for_raw_value(raw) == self.texts[index]]
+            return fitting[0] if fitting else even
         if self.minimum is None and isinstance(value, str):
             return float(parameter.get_raw_value_for_text(value))
         return float(parameter.get_raw_value_for_text(as_text(self.number(value))))

@@ -199,9 +199,10 @@ class PluginPool:
     # -- one request ----------------------------------------------------------------------------
 
     def _start(self, work: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> Future[_T]:
-        if self._closed:
-            raise PluginError("plugin pool: already closed; open a new one")
-        return self._executor.submit(work, *arguments, **named)
+        try:
+            return self._executor.submit(work, *arguments, **named)
+        except RuntimeError:
+            raise PluginError("plugin pool: already closed; open a new one") from None
 
     def _render_file(
         self, plugin: PluginRef, request: Mapping[str, Any], samples: NDArray[np.float32]
@@ -214,9 +215,7 @@ class PluginPool:
         finally:
             path.unlink(missing_ok=True)
 
-    def _run(
-        self, plugin: PluginRef, request: Mapping[str, Any], before: Callable[[], None] = lambda: None
-    ) -> Answer:
+    def _run(self, plugin: PluginRef, request: Mapping[str, Any], before: Callable[[], None] = lambda: None) -> Answer:
         """Run a request in a worker, in a second one if the first is lost."""
         lost: PluginError | None = None
         for _ in range(_ATTEMPTS):

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
 
 from ..errors import PluginCrashError, PluginError, PluginOutputError, PluginTimeoutError
 from .certificates import (
@@ -21,6 +20,7 @@ from .certificates import (
     require_certificate,
     save_certificate,
 )
+from .keeping import alone_with
 from .pool import PluginPool
 from .refs import ParameterDescription, PluginDescription, PluginRef, PluginSettings
 
@@ -78,14 +78,14 @@ def probe(
     ------
     PluginError
         When the probe itself cannot be made, such as for a plugin that is not there. A plugin that
-        cannot be loaded gets a certificate that says so.
+        crashes or hangs as it is loaded gets a certificate that says so.
     """
     report = progress or (lambda _phase, _share, _words: None)
     run = _Probe(plugin, pool, fresh_pool or (lambda: PluginPool(workers=1)), report)
     try:
         run.measure(settings)
     except (PluginCrashError, PluginTimeoutError, PluginOutputError) as error:
-        run.reasons.append(_without_remedy(str(error)))
+        run.reasons.append(_bare(error, plugin))
     return run.certificate()
 
 
@@ -108,9 +108,8 @@ def ensure_certificate(
     """
     if not allow_unverified and load_certificate(plugin) is None:
         path = certificate_path(plugin)
-        path.parent.mkdir(parents=True, exist_ok=True)
         # Processes that need the same plugin wait for the one that probes it.
-        with FileLock(path.with_suffix(".lock")):
+        with alone_with(path):
             if load_certificate(plugin) is None:
                 save_certificate(plugin, probe(plugin, pool, settings=settings, progress=progress))
     return require_certificate(plugin, allow_unverified=allow_unverified)
@@ -174,23 +173,25 @@ class _Probe:
         return self.pool.render(self.plugin, chosen, audio, sample_rate_hz=rate_hz, block_frames=block_frames)
 
     def _measure_rate(self, rate_hz: float) -> RateResult:
-        signal = test_signal(self.channels, rate_hz)
+        # One render for all: what a render costs is more for setting up than for its length.
+        impulse, signal = _impulse(self.channels, rate_hz), test_signal(self.channels, rate_hz)
+        both = np.concatenate((impulse, signal), axis=1)
         try:
             blocks = BLOCKS_FRAMES if rate_hz in NEEDED_RATES_HZ else FEWER_BLOCKS_FRAMES
-            outputs = [self._render(signal, rate_hz, block_frames=frames) for frames in blocks]
-            answer = self._render(_impulse(self.channels, rate_hz), rate_hz)
+            outputs = [self._render(both, rate_hz, block_frames=frames) for frames in blocks]
         except (PluginCrashError, PluginTimeoutError, PluginOutputError):
             raise
         except PluginError as error:
-            return RateResult(sample_rate_hz=rate_hz, refused=_without_remedy(str(error)))
+            return RateResult(sample_rate_hz=rate_hz, refused=_bare(error, self.plugin))
         difference = max(_peak(output - outputs[-1]) for output in outputs)
+        answer, later = np.split(outputs[-1], [impulse.shape[1]], axis=1)
         magnitude = np.abs(answer).max(axis=0)
         peak = float(magnitude.max())
         sounding = np.flatnonzero(magnitude > peak * 10 ** (_TAIL_DB / 20))
         rings_on = peak > 0 and sounding[-1] >= answer.shape[1] - 64
         return RateResult(
             sample_rate_hz=rate_hz,
-            latency_samples=int(np.argmax(magnitude)) if peak else _delay(signal, outputs[-1]),
+            latency_samples=int(np.argmax(magnitude)) if peak else _delay(signal, later),
             block_difference_db=_decibels(difference),
             tail_s=None if rings_on else float(sounding[-1] + 1) / rate_hz if peak else 0.0,
             denormals=_denormals(answer),
@@ -199,17 +200,17 @@ class _Probe:
     def _measure_channels(self) -> None:
         rate_hz = NEEDED_RATES_HZ[-1]
         silence = np.zeros((self.channels, round(rate_hz / 4)), np.float32)
-        self.self_noise_db = _decibels(_peak(self._render(silence, rate_hz)))
+        left_only = test_signal(self.channels, rate_hz)
+        left_only[1:] = 0.0
+        output = self._render(np.concatenate((silence, left_only), axis=1), rate_hz)
+        quiet, sounding = np.split(output, [silence.shape[1]], axis=1)
+        self.self_noise_db = _decibels(_peak(quiet))
         if self.self_noise_db is not None and self.self_noise_db > _SELF_NOISE_DB:
             self.notes.append(f"makes a sound of its own from silence ({self.self_noise_db:.0f} dBFS)")
         if self.channels == 1:
             self.notes.append("mono: takes one channel only")
-            return
-        left_only = test_signal(2, rate_hz)
-        left_only[1] = 0.0
-        left, right = self._render(left_only, rate_hz)
-        if _peak(left) > 0:
-            self.crosstalk_db = _decibels(_peak(right) / _peak(left))
+        elif _peak(sounding[0]) > 0:
+            self.crosstalk_db = _decibels(_peak(sounding[1]) / _peak(sounding[0]))
 
     def _compare_processes(self) -> None:
         """Render again here, then in a fresh process: from the settings, and from the state they give."""
@@ -270,7 +271,7 @@ class _Probe:
         seen = self.description
         return Certificate(
             host=host_version(),
-            name=self.plugin.name,
+            name=seen.name if seen else self.plugin.name,
             vendor=seen.vendor if seen else "",
             version=seen.version if seen else "",
             class_id=self.plugin.class_id or (seen.class_id if seen else ""),
@@ -366,6 +367,6 @@ def _difference_words(first: Audio, second: Audio) -> str:
     return f"{_decibels(_peak(first - second)):.0f} dBFS"
 
 
-def _without_remedy(message: str) -> str:
-    """The first half of an error: in a certificate nobody can act on the second."""
-    return message.split("; ")[0]
+def _bare(error: PluginError, plugin: PluginRef) -> str:
+    """An error without the plugin's name, which the certificate has, and without its remedy."""
+    return str(error).removeprefix(f"{plugin.label}: ").split("; ")[0]

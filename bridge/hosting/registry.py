@@ -8,15 +8,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..errors import OutputError, PluginError, PluginNotFoundError
-from ..files import write_text_whole
+from ..errors import PluginNotFoundError
 from . import places
 from .bundles import PluginClass, changed_ns, find_bundles, listed_plugins
 from .certificates import require_certificate as require_certificate
 from .install import SUITES
+from .keeping import alone_with, keep_text
 from .refs import PluginRef
 
 REGISTRY_FILE = "plugins.json"
@@ -116,16 +115,9 @@ def update_registry(change: Callable[[Registry], Registry]) -> Registry:
         If the file cannot be written.
     """
     path = registry_path()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            changed = change(load_registry())
-            write_text_whole(path, changed.model_dump_json(indent=1) + "\n")
-    except (OSError, OutputError) as error:
-        reason = getattr(error, "strerror", None) or "no access"
-        raise PluginError(
-            f"{path}: cannot keep the list of plugins here ({reason}); set {places.HOME_VARIABLE} to another folder"
-        ) from None
+    with alone_with(path):
+        changed = change(load_registry())
+        keep_text(path, changed.model_dump_json(indent=1) + "\n")
     return changed
 
 
@@ -184,7 +176,8 @@ class _Wanted:
         self.bundle = Path(bundle).name
 
     def __str__(self) -> str:
-        return self.name or self.bundle or self.class_id or "a plugin without a name"
+        words = self.name or self.class_id or self.bundle or "a plugin without a name"
+        return f"{words} ({self.bundle})" if self.bundle not in ("", words) else words
 
     def find_in(self, path: Path, entry: BundleEntry | None) -> PluginClass | PluginEntry | None:
         """Look for the plugin among those of a bundle."""
@@ -193,14 +186,16 @@ class _Wanted:
             # Only loading it would tell what is in it; a bundle of one plugin bears its name.
             fits = self.matches_file(path)
             return PluginClass(self.name or path.stem, class_id=self.class_id) if fits else None
-        return next((plugin for plugin in listed if self._matches(plugin, alone=len(listed) == 1)), None)
+        names_file = self.name.casefold() in ("", path.stem.casefold())
+        if len(listed) == 1 and not self.class_id and names_file and self.matches_file(path):
+            # The file of a bundle of one plugin names it as well as the plugin does.
+            return listed[0]
+        return next((plugin for plugin in listed if self._matches(plugin)), None)
 
-    def _matches(self, plugin: PluginClass | PluginEntry, *, alone: bool) -> bool:
+    def _matches(self, plugin: PluginClass | PluginEntry) -> bool:
         if self.class_id and plugin.class_id:
             return plugin.class_id == self.class_id
-        if self.name:
-            return plugin.name.casefold() == self.name.casefold()
-        return bool(self.bundle) and alone
+        return bool(self.name) and plugin.name.casefold() == self.name.casefold()
 
     def matches_file(self, path: Path) -> bool:
         if self.bundle:
@@ -228,8 +223,9 @@ def _is_builtin(name: str) -> bool:
     import pedalboard
 
     kind = getattr(pedalboard, name, None)
-    known = isinstance(kind, type) and issubclass(kind, pedalboard.Plugin)
-    return known and not issubclass(kind, pedalboard.PluginContainer | pedalboard.ExternalPlugin)
+    if not isinstance(kind, type) or not issubclass(kind, pedalboard.Plugin):
+        return False
+    return not issubclass(kind, pedalboard.PluginContainer | pedalboard.ExternalPlugin)
 
 
 def _remedy(wanted: _Wanted) -> str:

@@ -89,7 +89,8 @@ def scan(
     known = {path: before.bundle(path) for path in bundles}
     to_open = [p for p, entry in known.items() if entry is None or (retry and entry.blacklisted is not None)]
     opened = _open_all(to_open, time_limit_s=time_limit_s, workers=workers or os.cpu_count() or 1, report=report)
-    entries = tuple(opened.get(path) or entry for path, entry in known.items() if path in opened or entry is not None)
+    found = (opened.get(path) or entry for path, entry in known.items())
+    entries = tuple(entry for entry in found if entry is not None)
     update_registry(lambda registry: _merged(registry, entries))
     return ScanResult(entries, frozenset(map(str, opened)))
 

@@ -53,11 +53,18 @@ class Worker:
             limit = f"{ref.label}: needs more memory than the limit of {self._memory_limit_mb} MB"
             self._send({"error": PluginError.__name__, "message": f"{limit}; raise it or use another plugin"})
 
+        except Exception as error:
+            # Whatever the host raises: this one request fails, and the plugin is not trusted any more.
+            self._loaded.pop(ref, None)
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            self._send({"error": PluginError.__name__, "message": f"{ref.label}: {reason}"})
+
     def _send(self, answer: Mapping[str, Any]) -> None:
         self._answers.write(json.dumps(answer) + "\n")
         self._answers.flush()
 
-    def _alive(self) -> None:
+    def alive(self) -> None:
+        """Give a sign of life."""
         self._send({"alive": True})
 
     def _plugin(self, ref: PluginRef) -> Hosted:
@@ -68,7 +75,7 @@ class Worker:
         while self._loaded and (crowded or len(self._loaded) >= self._most_plugins):
             self._loaded.popitem(last=False)
         self._loaded[ref] = load(ref)
-        self._alive()
+        self.alive()
         return self._loaded[ref]
 
     def _render(self, plugin: Hosted, request: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -76,14 +83,14 @@ class Worker:
         plugin.check_channels(channels)
         settings = PluginSettings.from_data(request["settings"])
         plugin.prepare(
-            settings, sample_rate_hz=request["sample_rate_hz"], block_frames=block_frames, alive=self._alive
+            settings, sample_rate_hz=request["sample_rate_hz"], block_frames=block_frames, alive=self.alive
         )  # fmt: skip
         audio = map_audio(request["path"], channels=channels, frames=frames)
         # Whole blocks, so that the plugin sees the same blocks as in one call.
         step = max(1, _CHUNK_FRAMES // block_frames) * block_frames
         for start in range(0, frames, step):
             audio[:, start : start + step] = plugin.process(audio[:, start : start + step])
-            self._alive()
+            self.alive()
         return {}
 
     def _describe(self, plugin: Hosted, request: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -91,12 +98,12 @@ class Worker:
 
     def _state(self, plugin: Hosted, request: Mapping[str, Any]) -> Mapping[str, Any]:
         settings = PluginSettings.from_data(request["settings"])
-        state = plugin.component_state(settings, sample_rate_hz=request["sample_rate_hz"], alive=self._alive)
+        state = plugin.component_state(settings, sample_rate_hz=request["sample_rate_hz"], alive=self.alive)
         return {"settings": PluginSettings(state=state).to_data()}
 
     def _read_back(self, plugin: Hosted, request: Mapping[str, Any]) -> Mapping[str, Any]:
         settings = PluginSettings.from_data(request["settings"])
-        return {"values": plugin.read_back(settings, sample_rate_hz=request["sample_rate_hz"], alive=self._alive)}
+        return {"values": plugin.read_back(settings, sample_rate_hz=request["sample_rate_hz"], alive=self.alive)}
 
 
 def resident_mb(process_id: int) -> float:
@@ -147,6 +154,7 @@ def main(options: Mapping[str, Any]) -> None:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
     worker = Worker(answers, most_plugins=options["most_plugins"], memory_limit_mb=options["memory_limit_mb"])
+    worker.alive()
     for line in requests:
         worker.answer(json.loads(line))
     # Plugins are not unloaded: some crash while they are.

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,10 @@ class WorkerProcess:
         self._log = log
         self._ending = threading.Lock()
         self._answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        inherited, self._lifeline = os.pipe() if os.name == "posix" else (None, None)
+        inherited: int | None = None
+        self._lifeline: int | None = None
+        if os.name == "posix":
+            inherited, self._lifeline = os.pipe()
         try:
             self._process = self._popen(inherited)
         except OSError as error:
@@ -164,8 +168,9 @@ class WorkerProcess:
     def _read_answers(self) -> None:
         stdout = self._process.stdout
         if stdout is not None:
-            for line in stdout:
-                self._answers.put(line)
+            with stdout:
+                for line in stdout:
+                    self._answers.put(line)
         self._answers.put(b"")
 
     def _how_it_died(self) -> str:
@@ -180,19 +185,23 @@ class WorkerProcess:
 
     def stop(self) -> None:
         """Let the process end by itself; kill it if it does not."""
-        try:
+        self._close_stdin()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_STOP_WITHIN_S)
+        self.kill()
+
+    def _close_stdin(self) -> None:
+        # What could not be sent to a process that is gone is of no interest.
+        with suppress(OSError):
             if self._process.stdin is not None:
                 self._process.stdin.close()
-            self._process.wait(_STOP_WITHIN_S)
-        except (OSError, subprocess.TimeoutExpired):
-            pass
-        self.kill()
 
     def kill(self) -> None:
         """End the process at once, also a stopped or stuck one."""
         self._process.kill()
         self._process.wait()
         with self._ending:
+            self._close_stdin()
             if self._lifeline is not None:
                 os.close(self._lifeline)
                 self._lifeline = None

@@ -11,7 +11,7 @@ from .realise import Audio, ChainRenderer, InsertRun
 from .results import NodeResult
 
 #: Nodes that null better than this lose nothing worth a further render.
-_INNOCENT_NULL_DB = -60.0
+INNOCENT_NULL_DB = -60.0
 
 #: Nor do nodes whose error reaches the song below this.
 _INAUDIBLE_DB = -90.0
@@ -56,7 +56,7 @@ def _suspect(node: NodeResult) -> bool:
     return (
         node.kind != "media"
         and node.null_db is not None
-        and node.null_db > _INNOCENT_NULL_DB
+        and node.null_db > INNOCENT_NULL_DB
         and (node.impact_db is None or node.impact_db > _INAUDIBLE_DB)
     )
 

@@ -155,7 +155,7 @@ def open_job(job: Job, *, media_folder: Path | None = None) -> Opened:
         If the graph belongs to another session.
     """
     graph = MixGraph.load(job.graph_path) if job.graph_path is not None else None
-    wanted = None if graph is None else build_session(graph, max_fader_db=_highest_fader_db(job.kind))
+    wanted = None if graph is None else build_session(graph, max_fader_db=highest_fader_db(job.kind))
     if job.kind == "chain":
         chain = Chain.load(job.session)
     else:
@@ -166,7 +166,7 @@ def open_job(job: Job, *, media_folder: Path | None = None) -> Opened:
     return Opened(job, chain, graph, wanted)
 
 
-def _highest_fader_db(kind: SessionKind) -> float:
+def highest_fader_db(kind: SessionKind) -> float:
     """Upper end of the faders the exporter used; louder channels have a gain insert for the rest."""
     return MAX_FADER_DB - gain_to_db(PAN_COMPENSATION) if kind == "reaper" else math.inf
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import VerifyError
 from ..files import write_text_whole
+from .polished import Polished
 from .verdict import Verdict
 
 VERIFY_FILE = "verify.json"
@@ -139,6 +140,8 @@ class Verification(_Model):
         The render, relative to the folder of `path`.
     inputs : str
         Digest of everything that went in; the same digest gives the same result.
+    polished : Polished or None
+        What came of improving the nodes, where that was asked for.
     """
 
     format: Literal["mixbridge-verify"] = "mixbridge-verify"
@@ -166,6 +169,7 @@ class Verification(_Model):
     notes: tuple[str, ...] = ()
     real_file: str = ""
     inputs: str = ""
+    polished: Polished | None = None
     wall_s: Annotated[float, Field(ge=0.0)] = 0.0
 
     def to_json(self) -> str:

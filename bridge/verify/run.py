@@ -14,6 +14,7 @@ from pathlib import Path
 from ..errors import MixbridgeError
 from ..hosting.pool import PluginPool
 from .locate import Job, find_jobs
+from .polish import polish_job
 from .results import Verification
 from .settings import Progress, VerifySettings
 from .song import printable, verify_job
@@ -115,6 +116,8 @@ def _do(work: _Work, settings: VerifySettings, report: Progress) -> _Results:
             part = _part_of(report, done, len(work.jobs))
             try:
                 found[place] = verify_job(job, settings=settings, pool=pool, progress=part)
+                if settings.polish:
+                    found[place] = polish_job(job, found[place], settings=settings, pool=pool, progress=part)
             except MemoryError:
                 found[place] = _failure(job.session, MemoryError("not enough memory; verify fewer at once with --jobs"))
             except (MixbridgeError, OSError) as error:

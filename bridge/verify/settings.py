@@ -10,6 +10,10 @@ from pathlib import Path
 Progress = Callable[[str, float, str], None]
 
 
+#: Settings tried for each node that is polished.
+DEFAULT_POLISH_TRIALS = 12
+
+
 @dataclass(frozen=True)
 class VerifySettings:
     """What a user chooses about a verification.
@@ -27,7 +31,16 @@ class VerifySettings:
     time_limit_s : float
         How long a plugin may take for an answer.
     worst : int
-        For so many of the worst nodes it is measured what L_a falls by without their error.
+        For so many of the worst nodes it is measured what L_a falls by without their error; so many
+        are polished.
+    polish : bool
+        Improve nodes with the real plugins in the loop (see `polish`).
+    polish_every_node : bool
+        All of them, not only those whose plugin differs from its reference.
+    polish_trials : int
+        How many settings are tried for each.
+    seed : int
+        The same seed tries the same settings.
     """
 
     mix_path: Path | None = None
@@ -38,3 +51,7 @@ class VerifySettings:
     allow_unverified: bool = False
     time_limit_s: float = 30.0
     worst: int = 3
+    polish: bool = False
+    polish_every_node: bool = False
+    polish_trials: int = DEFAULT_POLISH_TRIALS
+    seed: int = 0

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...errors import ParameterError, PluginError, ProfileError
+from ...null_test import null_depth_db
 from ...processors.reference import apply_processor
 from ...processors.specs import Parameter, spec_of
 from ..refs import ParameterDescription
@@ -23,7 +24,6 @@ from .probing import (
     latency_samples,
     level_steps,
     material,
-    null_db,
     stair_ends,
     stairs,
 )
@@ -37,12 +37,18 @@ _SETS = 6
 _DEEP_DB = -70.0
 #: A position of a switch must deepen the null by this much (dB) to be taken.
 _GAIN_DB = 1.0
+#: An output that is the input within this (dB), but for a constant gain, was not processed.
+_ASLEEP_DB = -30.0
+#: Laws are told apart by how well they fit the level steps where that differs by more than this factor, or dB.
+_ALIKE, _ALIKE_DB = 3.0, 0.02
+#: A steady curve is not ours if it is off by more than this (dB).
+_BAD_CURVE_DB = 0.2
 #: More positions than this are a list of presets rather than a switch.
 _MOST_POSITIONS = 8
 
 #: Where measurements move each parameter: from, to, in its own unit.
 _SPANS: Mapping[str, tuple[float, float]] = {
-    "threshold_db": (-36.0, -12.0),
+    "threshold_db": (-35.3, -13.1),
     "ratio": (1.7, 8.0),
     "attack_ms": (3.0, 30.0),
     "release_ms": (20.0, 90.0),
@@ -78,6 +84,7 @@ def draft_dynamics(bench: Bench, processor: str, report: Report) -> Recipe:
     study = _Study(bench, processor, found)
     study.begin()
     report("level steps: which law, which switches")
+    study.leave_broken_knee()
     best = study.choose_law()
     best = study.choose_switches(best, report)
     if best.null_db > -6.0:
@@ -108,6 +115,7 @@ class _Study:
     switches: dict[str, Value] = field(default_factory=dict)
     latency: int = 0
     laws: tuple[str, ...] = ()
+    remarks: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.spec = spec_of(self.processor)
@@ -153,12 +161,34 @@ class _Study:
 
     # ------------------------------------------------------------------ law and switches
 
+    def leave_broken_knee(self) -> None:
+        """Keep a knee at its hardest where only that gives a curve of ours."""
+        control = self.controls.get("knee_db")
+        if control is None:
+            return
+        hard = min(max(0.0, float(control.minimum or 0.0)), float(control.maximum or 0.0))
+
+        def worst(settings: Mapping[str, float]) -> float:
+            gains = self._outputs(self.switches, settings)
+            start = self._start(settings)
+            fits = (fit_curve(self.processor, law, gains[0], start=start, held=self._held()) for law in self.laws)
+            return min(fit.error_db for fit in fits)
+
+        soft, hardest = worst(self.settings[0]), worst({**self.settings[0], "knee_db": hard})
+        if soft > _BAD_CURVE_DB and hardest < 0.25 * soft:
+            self.remarks.append(f"Its {control.name!r} stays at {number(hard)}: with more its curve is none of ours.")
+            self.controls = {n: c for n, c in self.controls.items() if n != "knee_db"}
+            self.settings = [{n: v for n, v in s.items() if n != "knee_db"} for s in self.settings]
+            self.switches[control.name] = hard
+
     def choose_law(self) -> _Trial:
-        """Fit every law at the first settings; keep the two that null deepest for what follows."""
+        """Fit every law at the first settings; keep those that fit the level steps for what follows."""
+        self.laws = laws_for(self.processor)
         trials = self._trials(self.switches, start=None)
-        trials.sort(key=lambda t: t.null_db)
-        self.laws = tuple(t.fit.law for t in trials[:2])
-        return trials[0]
+        bound = max(_ALIKE * min(t.fit.error_db for t in trials), _ALIKE_DB)
+        trials = [t for t in trials if t.fit.error_db <= bound]
+        self.laws = tuple(t.fit.law for t in trials)
+        return min(trials, key=lambda t: t.null_db)
 
     def _trials(self, switches: Mapping[str, Value], *, start: _Trial | None) -> list[_Trial]:
         settings = self.settings[0]
@@ -171,7 +201,7 @@ class _Study:
                 fit = start.fit
             else:
                 fit = self._fit(law, outputs, settings)
-            trials.append(_Trial(dict(switches), fit, null_db(self._reference(fit, self.music), music), outputs, music))
+            trials.append(_Trial(dict(switches), fit, null_depth_db(music, self._reference(fit, self.music)), outputs, music))
         return trials
 
     def _outputs(self, switches: Mapping[str, Value], settings: Mapping[str, float]) -> tuple[Audio, Audio]:
@@ -183,9 +213,13 @@ class _Study:
         return gain_at(self.stairs, stair, stair_ends()), gain_at(self.steps, step, every)
 
     def _fit(self, law: str, outputs: tuple[Audio, Audio], settings: Mapping[str, float]) -> DynamicsFit:
-        start = {**self._without_control(), **{n: self._first_guess(n, v) for n, v in settings.items()}}
+        start = self._start(settings)
         curve = fit_curve(self.processor, law, outputs[0], start=start, held=self._held())
         return fit_times(self.processor, law, outputs[1], start=curve.parameters)
+
+    def _start(self, settings: Mapping[str, float]) -> dict[str, float]:
+        """Where fits begin: the plugin's values taken literally."""
+        return {**self._without_control(), **{n: self._first_guess(n, v) for n, v in settings.items()}}
 
     def _held(self) -> tuple[str, ...]:
         """A floor that no control sets is as far down as ours can be: no step is deep enough to show it."""
@@ -218,17 +252,26 @@ class _Study:
                 if trial is not None and trial.null_db < best.null_db - _GAIN_DB:
                     report(f"{control.name} = {position}: null {trial.null_db:.1f} dB")
                     best = trial
+        if best.fit.error_db > _ALIKE_DB and best.switches != self.switches:
+            self.switches = dict(best.switches)
+            return self.choose_law()
         return best
 
     def _tried(self, switches: Mapping[str, Value], best: _Trial) -> _Trial | None:
         """The best trial with other switches; None where the plugin refuses or nothing changes."""
         try:
             outputs = self._run(switches, self.settings[0], self.music)
-            if np.array_equal(outputs, best.music) or not np.any(outputs):
+            if np.array_equal(outputs, best.music) or not self._works(outputs):
                 return None
             return min(self._trials(switches, start=best), key=lambda t: t.null_db)
         except PluginError:
             return None
+
+    def _works(self, out: Audio) -> bool:
+        """Whether the plugin does more than a fader: one that is asleep would null with one that is asleep."""
+        energy = float(np.sum(self.music**2))
+        gain = float(np.sum(self.music * out)) / energy
+        return bool(np.any(out)) and null_depth_db(out, gain * self.music) > _ASLEEP_DB
 
     # ------------------------------------------------------------------ curve and times
 
@@ -238,6 +281,7 @@ class _Study:
         for settings in self.settings[1:]:
             fits.append(self._fit(best.fit.law, self._outputs(best.switches, settings), settings))
         recipe = Recipe(self.processor, best.fit.law, "linked", latency_samples=self.latency)
+        recipe.findings += self.remarks
         if self.bench.channels == 1:
             recipe.stereo = "per channel"
             recipe.doubts.append("The plugin has one channel: a stereo track needs two of it with the same settings.")

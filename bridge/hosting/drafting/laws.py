@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -35,16 +35,22 @@ class Form:
         The same as a function.
     worst : float
         Largest error of the fit: as a share of the value, or in its unit where the parameter is in dB.
+    span : (float, float)
+        Physical values between which it holds: a bent curve means nothing beyond what was measured.
     """
 
     text: str
     value: Callable[[float], float]
-    worst: float
+    worst: float = 0.0
+    span: tuple[float, float] = (-math.inf, math.inf)
 
     def formula(self, name: str) -> str:
         """Return the formula for a parameter of that name."""
         return self.text.replace("{x}", name)
 
+
+#: The parameter as it is.
+IDENTITY = Form("{x}", lambda x: x)
 
 #: A form is good where it is off by less than this: a share, or dB.
 _GOOD_SHARE = 0.01
@@ -53,10 +59,23 @@ _GOOD_DB = 0.1
 #: Beyond how much of improvement (a factor) a form with more constants is preferred.
 _WORTH = 3.0
 
+#: Constants are written with as few digits as keep them within this share.
+_ROUNDING = 1e-5
+
+#: Halvings with which the end of a range is found.
+_BISECTIONS = 40
+
+#: How far beyond what was measured a bent curve is followed (a factor).
+_BEYOND = 1.25
+
 
 def number(value: float) -> str:
-    """A constant for a formula: six digits, no more than needed."""
-    return f"{value:.6g}"
+    """A constant for a formula: as few digits as tell it from its neighbours."""
+    for digits in range(1, 8):
+        text = f"{value:.{digits}g}"
+        if abs(float(text) - value) <= _ROUNDING * abs(value):
+            break
+    return text if "e" not in text or abs(value) < 1e-4 else f"{float(text):.0f}"
 
 
 def fit_form(physical: Sequence[float], plugin: Sequence[float], *, decibels: bool) -> Form:
@@ -72,46 +91,56 @@ def fit_form(physical: Sequence[float], plugin: Sequence[float], *, decibels: bo
     x, v = np.asarray(physical, dtype=np.float64), np.asarray(plugin, dtype=np.float64)
     candidates = _linear_forms(x, v) if decibels else [*_linear_forms(x, v), *_log_forms(x, v)]
     judged = []
-    for text, function in candidates:
-        errors = np.abs([function(a) - b for a, b in zip(x, v, strict=True)])
+    for form in candidates:
+        errors = np.abs([form.value(a) - b for a, b in zip(x, v, strict=True)])
         worst = float(np.max(errors if decibels else errors / np.maximum(np.abs(v), 1e-9)))
-        judged.append(Form(text, function, worst))
+        judged.append(replace(form, worst=worst))
     good = _GOOD_DB if decibels else _GOOD_SHARE
     best = judged[0]
     for form in judged[1:]:
-        if best.worst > 0.2 * good and form.worst * _WORTH < best.worst:
+        if best.worst > 0.1 * good and form.worst * _WORTH < best.worst:
             best = form
     return best
 
 
-def _linear_forms(x: Audio, v: Audio) -> list[tuple[str, Callable[[float], float]]]:
+def _linear_forms(x: Audio, v: Audio) -> list[Form]:
     """Identity, factor or offset, then both."""
     factor = float(np.dot(x, v) / max(float(np.dot(x, x)), 1e-12))
     offset = float(np.mean(v - x))
-    forms: list[tuple[str, Callable[[float], float]]] = [("{x}", lambda a: a)]
-    forms.append((f"{number(factor)} * {{x}}", lambda a: factor * a))
-    forms.append((f"{{x}} + {number(offset)}", lambda a: a + offset))
+    product = "-{x}" if number(factor) == "-1" else f"{number(factor)} * {{x}}"
+    forms = [IDENTITY, Form(product, lambda a: factor * a)]
+    forms.append(Form(f"{{x}} {_signed(offset)}", lambda a: a + offset))
     if len(x) > 2 and np.ptp(x) > 0.0:
         slope, start = (float(c) for c in np.polyfit(x, v, 1))
-        forms.append((f"{number(start)} + {number(slope)} * {{x}}", lambda a: start + slope * a))
+        forms.append(Form(f"{number(slope)} * {{x}} {_signed(start)}", lambda a: start + slope * a))
     return forms
 
 
-def _log_forms(x: Audio, v: Audio) -> list[tuple[str, Callable[[float], float]]]:
-    """Bandwidth in octaves, power law, bent power law."""
+def _signed(value: float) -> str:
+    return f"{'-' if value < 0.0 else '+'} {number(abs(value))}"
+
+
+def _log_forms(x: Audio, v: Audio) -> list[Form]:
+    """Bandwidth in octaves, power law, bent power laws."""
     if (x <= 0.0).any() or (v <= 0.0).any():
         return []
-    forms: list[tuple[str, Callable[[float], float]]] = []
-    octaves = [_octaves(a) for a in x]
-    factor = float(np.dot(octaves, v) / np.dot(octaves, octaves))
-    text = f"{number(factor * 2.0 / math.log(2.0))} * log((1 + sqrt(1 + 4 * {{x}} ** 2)) / (2 * {{x}}))"
-    forms.append((text, lambda a: factor * _octaves(a)))
+    octaves = np.array([_octaves(float(a)) for a in x])
+    width = float(np.dot(octaves, v) / np.dot(octaves, octaves))
+    text = f"{number(width * 2.0 / math.log(2.0))} * log((1 + sqrt(1 + 4 * {{x}} ** 2)) / (2 * {{x}}))"
+    forms = [Form(text, lambda a: width * _octaves(a))]
+    span = (float(x.min()) / _BEYOND, float(x.max()) * _BEYOND)
     for degree in (1, 2, 3):
-        if len(x) > degree + 1 and np.ptp(np.log(x)) > 0.0:
+        if len(x) > degree + 2 and np.ptp(np.log(x)) > 0.0:
             power = np.polynomial.Polynomial.fit(np.log(x), np.log(v), degree).convert()
-            terms = [number(float(c)) + f" * log({{x}}) ** {k}" * (k > 0) for k, c in enumerate(power.coef)]
-            forms.append((f"exp({' + '.join(terms)})", lambda a, p=power: math.exp(float(p(math.log(a))))))
+            forms.append(Form(_power_text(power.coef), lambda a, p=power: math.exp(float(p(math.log(a)))), span=span))
     return forms
+
+
+def _power_text(coefficients: Sequence[float]) -> str:
+    if len(coefficients) == 2:
+        return f"{number(math.exp(coefficients[0]))} * {{x}} ** {number(float(coefficients[1]))}"
+    terms = [f"{_signed(float(c))} * log({{x}})" + f" ** {k}" * (k > 1) for k, c in enumerate(coefficients) if k > 0]
+    return f"exp({number(float(coefficients[0]))} {' '.join(terms)})"
 
 
 def _octaves(q: float) -> float:
@@ -131,11 +160,24 @@ def reach(form: Form, parameter: Parameter, *, low: float, high: float) -> tuple
         points = np.geomspace(parameter.minimum, parameter.maximum, 2000)
     else:
         points = np.linspace(parameter.minimum, parameter.maximum, 2000)
-    slack = 1e-6 * max(abs(low), abs(high), 1e-9)
-    inside = [float(p) for p in points if low - slack <= form.value(float(p)) <= high + slack]
+    points = np.clip(points, parameter.minimum, parameter.maximum)
+    slack = 1e-6 * max(abs(low), abs(high), 1e-9) if math.isfinite(low + high) else 0.0
+
+    def fits(x: float) -> bool:
+        return form.span[0] <= x <= form.span[1] and low - slack <= form.value(x) <= high + slack
+
+    inside = [k for k, p in enumerate(points) if fits(float(p))]
     if not inside:
         raise ParameterError(f"{parameter.name}: no value of it is within the plugin's {low:g} to {high:g}")
-    return min(inside), max(inside)
+    ends = []
+    for last, beyond in ((inside[0], inside[0] - 1), (inside[-1], inside[-1] + 1)):
+        good = float(points[last])
+        bad = float(points[beyond]) if 0 <= beyond < len(points) else good
+        for _ in range(_BISECTIONS):
+            middle = 0.5 * (good + bad)
+            good, bad = (middle, bad) if fits(middle) else (good, middle)
+        ends.append(good)
+    return ends[0], ends[1]
 
 
 # ------------------------------------------------------------------------------- filter sections
@@ -233,6 +275,10 @@ TIMES = ("attack_ms", "release_ms")
 
 #: Gains below this are all the same (dB): nobody hears them.
 _GAIN_FLOOR_DB = -60.0
+#: A fit this good needs no other attempt (dB).
+_EXACT_DB = 0.01
+#: Knees are seen from this width (dB) on.
+_SEEN_KNEE_DB = 1.5
 #: Length of a step (s) on which the reference, at its shortest times, is steady.
 _SHORT_STEP_S = 0.014
 #: Every how many samples gains are compared.
@@ -281,7 +327,16 @@ def fit_curve(
         begin = {**start, "knee_db": start["knee_db"] if "knee_db" in held else knee_db}
         fit = _fit(processor, law, gains, gain_db, start=begin, held=(*held, *TIMES))
         best = fit if best is None or fit.error_db < best.error_db else best
-    return best if best is not None else DynamicsFit(law, start, math.inf)
+        if best.error_db < _EXACT_DB:
+            break
+    if best is None:
+        raise ParameterError(f"{processor}: nothing to fit")
+    if "knee_db" not in held and 0.0 < best.parameters["knee_db"] < _SEEN_KNEE_DB:
+        # A knee narrower than the steps of the stairs is not seen.
+        start = {**best.parameters, "knee_db": 0.0}
+        hard = _fit(processor, law, gains, gain_db, start=start, held=(*held, *TIMES, "knee_db"))
+        best = hard if hard.error_db <= best.error_db + _EXACT_DB else best
+    return best
 
 
 def fit_times(processor: str, law: str, gain_db: Audio, *, start: Mapping[str, float]) -> DynamicsFit:

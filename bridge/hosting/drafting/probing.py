@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+import scipy.signal
 
+from ... import null_test
 from ...errors import PluginOutputError, PluginRefusalError
 from ...processors import equations as eq
 from ..refs import PluginDescription
@@ -24,9 +26,6 @@ Render = Callable[[Values, Audio, float], npt.ArrayLike]
 
 #: Rate of all measurements that are not repeated at others.
 RATE_HZ = 48000.0
-
-#: Nulls are not told apart below this (dB).
-NULL_FLOOR_DB = -200.0
 
 #: Length of impulse responses that show a filter's lowest band (samples), and their height.
 RESPONSE_FRAMES = 32768
@@ -145,18 +144,10 @@ def stair_ends(*, step_s: float = STAIR_S, sample_rate_hz: float = RATE_HZ) -> n
     return np.arange(1, len(STAIRS_DB) + 1) * round(step_s * sample_rate_hz) - 1
 
 
-def material(*, seconds: float = 1.5, seed: int = 1, sample_rate_hz: float = RATE_HZ) -> Audio:
-    """Music-like stereo: decaying hits, a low tone, a voice of syllables; the sides differ. shape=(2, n)."""
-    random = np.random.default_rng(seed)
-    n = round(seconds * sample_rate_hz)
-    time_s = np.arange(n) / sample_rate_hz
-    hits = np.exp(-(time_s % 0.37) / 0.05) * random.standard_normal((2, n))
-    low = np.sin(2.0 * np.pi * 61.0 * time_s) * (0.6 + 0.4 * np.sign(np.sin(2.0 * np.pi * 1.1 * time_s)))
-    syllables = np.sin(2.0 * np.pi * 2.3 * time_s) ** 2
-    voice = syllables * sum(np.sin(2.0 * np.pi * 187.0 * k * time_s + k) / k for k in range(1, 12))
-    sides = np.array([[1.0], [0.55]]) * voice + np.array([[0.5], [1.0]]) * low
-    mix = 0.25 * hits + 0.35 * sides
-    return np.asarray(0.5 * mix / np.abs(mix).max() * (1.0 + np.sin(2.0 * np.pi * 0.9 * time_s)))
+def material(*, seconds: float = 1.5) -> Audio:
+    """Music-like stereo with drums left and a voice right, so that it matters which side is listened to. shape=(2, n)."""
+    drums, voice = (null_test.material(kind, seconds=seconds, sample_rate_hz=RATE_HZ) for kind in ("drums", "voice"))
+    return np.stack([drums[0] + 0.2 * voice[0], voice[1] + 0.2 * drums[1]])
 
 
 # ------------------------------------------------------------------------------- measurements
@@ -191,15 +182,6 @@ def latency_samples(bench: Bench, values: Values) -> int:
     return int(np.argmax(np.abs(bench.run(values, impulse(RESPONSE_FRAMES))[0])))
 
 
-def null_db(reference: Audio, got: Audio) -> float:
-    """Energy of the difference relative to the reference (dB); not below `NULL_FLOOR_DB`."""
-    wanted = float(np.sum(reference**2))
-    rest = float(np.sum((got - reference) ** 2))
-    if wanted == 0.0:
-        return NULL_FLOOR_DB if rest == 0.0 else 0.0
-    return max(10.0 * float(np.log10(max(rest / wanted, 1e-30))), NULL_FLOOR_DB)
-
-
 def arrivals(response: Audio, *, threshold_db: float = -40.0) -> list[int]:
     """Samples at which something loud begins: local peaks within `threshold_db` of the loudest, 1 ms apart."""
     magnitude = np.abs(response)
@@ -211,21 +193,24 @@ def arrivals(response: Audio, *, threshold_db: float = -40.0) -> list[int]:
     return found
 
 
-def decay_time_s(response: Audio, *, centre_hz: float = 1000.0, sample_rate_hz: float = RATE_HZ) -> float:
-    """Reverberation time (s, 60 dB) in one octave, from -5 to -35 dB of the backward integral.
-
-    M. R. Schroeder, "New method of measuring reverberation time", JASA 37, 1965. 0 where it does not decay that far.
-    """
-    import scipy.signal
-
+def octave_energy(response: Audio, centre_hz: float) -> Audio:
+    """Squared samples of one octave of a response, summed over the channels, shape=(n,)."""
     edges = centre_hz * np.array([2.0**-0.5, 2.0**0.5])
-    band = scipy.signal.sosfilt(scipy.signal.butter(4, edges, "bandpass", fs=sample_rate_hz, output="sos"), response)
-    left = np.cumsum(np.asarray(band)[::-1] ** 2)[::-1]
-    level = 10.0 * np.log10(np.maximum(left / max(left[0], 1e-30), 1e-20))
+    octave = scipy.signal.butter(2, edges, "bandpass", fs=RATE_HZ, output="sos")
+    return np.asarray(np.sum(scipy.signal.sosfilt(octave, response) ** 2, axis=0))
+
+
+def decay_time_s(energy: Audio) -> float:
+    """Reverberation time (s, 60 dB) from -5 to -35 dB of the energy that is left; 0 where it does not fall that far.
+
+    M. R. Schroeder, "New method of measuring reverberation time", JASA 37, 1965.
+    """
+    left = np.cumsum(energy[::-1])[::-1]
+    level = 10.0 * np.log10(np.maximum(left / max(float(left[0]), 1e-30), 1e-20))
     start, end = np.flatnonzero(level < -5.0), np.flatnonzero(level < -35.0)
-    if not len(start) or not len(end) or end[0] - start[0] < 2:
+    if not len(start) or not len(end) or end[0] <= start[0]:
         return 0.0
-    return float(2.0 * (end[0] - start[0]) / sample_rate_hz)
+    return float(2.0 * (end[0] - start[0]) / RATE_HZ)
 
 
 # ------------------------------------------------------------------------------- what kind of thing it is

@@ -47,6 +47,11 @@ def fixed(control: ParameterDescription, position: float | str) -> Setting:
     return Setting(control.name, value=float(position))
 
 
+def constant(position: float | str | bool) -> str:
+    """A position as a constant within a formula."""
+    return repr(position) if isinstance(position, str) else number(float(position))
+
+
 @dataclass
 class Recipe:
     """A profile in the making.

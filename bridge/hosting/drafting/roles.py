@@ -135,6 +135,8 @@ _ROLES: dict[str, dict[str, _Role]] = {
     },
 }
 
+#: The early reflections of a reverb.
+EARLY = _Role((r"^early (level|gain|amount)$",), _DB | {"%"})
 #: Gains that lead the untouched signal past the processor.
 DRY = _Role((r"^dry (level|gain|amount)$|^dry$",), _DB | {"%"})
 #: One knob from all dry to all wet.
@@ -295,15 +297,27 @@ def _shapes(choices: Sequence[str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class TapControls:
-    """The controls of one delay line; `key` is what they have in common."""
+    """The controls of one delay line; `key` is what they have in common.
+
+    Attributes
+    ----------
+    off : float or str
+        Position of `enable` that switches the line off.
+    on : tuple of float or str
+        All other positions.
+    """
 
     key: str
     time: ParameterDescription
     level: ParameterDescription | None = None
     low_cut: ParameterDescription | None = None
     high_cut: ParameterDescription | None = None
-    enable: ParameterDescription | None = None
+    low_cut_on: ParameterDescription | None = None
+    high_cut_on: ParameterDescription | None = None
     feedback: ParameterDescription | None = None
+    enable: ParameterDescription | None = None
+    off: float | str = 0.0
+    on: tuple[float | str, ...] = ()
 
 
 _TAP_PARTS: dict[str, _Role] = {
@@ -327,9 +341,33 @@ def find_taps(description: PluginDescription) -> list[TapControls]:
         parts = {name: role.find(controls) for name, role in _TAP_PARTS.items()}
         time = parts.pop("time")
         if time is not None:
-            enabled = (c for c in controls if re.search(r"\b(on|enable)\b", plain(c.name)) and "delay" in plain(c.name))
-            taps.append(TapControls(key, time, enable=next(enabled, None), **parts))
+            enable, off, on = _line_switch(controls)
+            cuts = {f"{side}_on": _cut_switch(controls, _TAP_PARTS[side]) for side in ("low_cut", "high_cut")}
+            taps.append(TapControls(key, time, enable=enable, off=off, on=on, **parts, **cuts))
     return taps
+
+
+def _cut_switch(controls: Iterable[ParameterDescription], role: _Role) -> ParameterDescription | None:
+    """The switch that lets a cut work, where it has one."""
+    for control in controls:
+        named = any(re.search(pattern, plain(control.name)) for pattern in role.patterns)
+        if named and position_at(control, on=True) is not None and position_at(control, on=False) is not None:
+            return control
+    return None
+
+
+def _line_switch(
+    controls: Iterable[ParameterDescription],
+) -> tuple[ParameterDescription | None, float | str, tuple[float | str, ...]]:
+    """The switch of a delay line with its off position and its others."""
+    for control in controls:
+        text = plain(control.name)
+        if not is_switch(control) or not re.search(r"\b(delay|line|tap)\b.*\b(on|enable|mode)\b", text):
+            continue
+        off = next((c for c in positions(control) if not c or (isinstance(c, str) and c.lower() in OFF_TEXTS)), None)
+        if off is not None and not re.search(r"feed ?back", text):
+            return control, off, tuple(c for c in positions(control) if c != off)
+    return None, 0.0, ()
 
 
 # ------------------------------------------------------------------------------- processor type

@@ -20,7 +20,7 @@ from numba.extending import intrinsic
 
 from .header import SECTIONS
 from .language import ADDRESS_NUDGE, MATH_FUNCTIONS, MAX_ROUNDS, TOLERANCE
-from .link import TEMPORARY, Program, children, walk, written
+from .link import TEMPORARY, Program, walk, written
 from .memory import TWIDDLES, function_address
 from .syntax import Assign, Binary, Call, Choice, Logic, Loop, Memory, Name, Node, Number, Sequence, Unary, While
 from .traps import (
@@ -33,6 +33,7 @@ from .traps import (
     TOO_LONG,
     TOO_MANY_ROUNDS,
 )
+from .walkers import Walker, offset_of, step_of, walkers_of
 
 _REAL, _INT, _BOOL, _VOID = ir.DoubleType(), ir.IntType(64), ir.IntType(1), ir.VoidType()
 _REALS = _REAL.as_pointer()
@@ -142,6 +143,8 @@ class _Section:
         self._entry = ir.IRBuilder(self._function.append_basic_block("entry"))
         self._cells: dict[str, Any] = {}
         self._rounds = self._entry.alloca(_INT)
+        #: Variables whose addresses need no check in the loop that is being emitted, as integers.
+        self._walkers: dict[str, Any] = {}
         self.b = self._entry
 
     # ------------------------------------------------------------------- the frame
@@ -333,10 +336,17 @@ class _Section:
         if node.operator:
             value = self._operate(node.operator, self.b.load(place), value, node.line)
         self.b.store(value, place)
+        if isinstance(node.target, Name) and node.target.name in self._walkers:
+            shadow = self._walkers[node.target.name]
+            self.b.store(self.b.add(self.b.load(shadow), _int(step_of(node) or 0)), shadow)
         return value
 
     def _address(self, node: Memory) -> Any:
         """Pointer to a slot of the memory, to the first one where the address is outside."""
+        offset = offset_of(node.index)
+        if isinstance(node.base, Name) and node.base.name in self._walkers and offset is not None:
+            shadow = self.b.load(self._walkers[node.base.name])
+            return self.b.gep(self._memory, [self.b.add(shadow, _int(offset))])
         base = self._value(node.base)
         if isinstance(node.index, Number):
             nudged = self.b.fadd(base, _real(node.index.value + ADDRESS_NUDGE))
@@ -464,7 +474,21 @@ class _Section:
         over = self._spend(rounds, self._limit, node.line)
         left = self._entry.alloca(_INT)
         self.b.store(self.b.select(over, _int(0), rounds), left)
-        nested = any(isinstance(inner, Loop | While) for part in children(node) for inner in walk(part))
+        walkers = walkers_of(node)
+        if not walkers:
+            self._all_rounds(node, left)
+            return _real(0)
+        with self.b.if_else(self._all_inside(walkers, rounds)) as (quick, general):
+            with quick:
+                self._walkers = {walker.slot: self._shadow(walker.slot) for walker in walkers}
+                self._all_rounds(node, left)
+                self._walkers = {}
+            with general:
+                self._all_rounds(node, left)
+        return _real(0)
+
+    def _all_rounds(self, node: Loop, left: Any) -> None:
+        nested = any(isinstance(inner, Loop | While) for inner in walk(node.body))
         with self._while() as leave:
             now = self.b.load(left)
             leave(self.b.icmp_signed("<=", now, _int(0)))
@@ -472,7 +496,28 @@ class _Section:
                 leave(self._trapped())
             self.b.store(self.b.sub(now, _int(1)), left)
             self._value(node.body)
-        return _real(0)
+
+    def _all_inside(self, walkers: tuple[Walker, ...], rounds: Any) -> Any:
+        """Whether all walkers start at whole numbers and stay within the memory in all rounds."""
+        inside = ir.Constant(_BOOL, True)
+        further = self.b.sitofp(self.b.sub(rounds, _int(1)), _REAL)
+        for walker in walkers:
+            start = self.b.load(self._cell(walker.slot))
+            end = self.b.fadd(start, self.b.fmul(further, _real(walker.step)))
+            low, high = (start, end) if walker.step >= 0 else (end, start)
+            for test in (
+                self.b.fcmp_ordered("==", start, self._intrinsic("floor", start)),
+                self.b.fcmp_ordered(">=", self.b.fadd(low, _real(walker.lowest)), _real(0)),
+                self.b.fcmp_ordered("<", self.b.fadd(high, _real(walker.highest)), _real(self._memory_slots)),
+            ):
+                inside = self.b.and_(inside, test)
+        return inside
+
+    def _shadow(self, slot: str) -> Any:
+        """An integer that follows a walker."""
+        shadow = self._entry.alloca(_INT)
+        self.b.store(self.b.fptosi(self.b.load(self._cell(slot)), _INT), shadow)
+        return shadow
 
     def _while_loop(self, node: While) -> Any:
         done = self._entry.alloca(_INT)

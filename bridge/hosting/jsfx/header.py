@@ -135,7 +135,8 @@ def _split_sections(lines: list[str], path: str) -> tuple[list[tuple[int, str]],
         elif not starts:
             header.append((number, line))
     sections = {}
-    for (name, first), (_, end) in zip(starts, [*starts[1:], ("", len(lines) + 1)], strict=True):
+    ends = [number for _, number in starts[1:]] + [len(lines) + 1]
+    for (name, first), end in zip(starts, ends, strict=False):
         sections[name] = Section("\n".join(lines[first : end - 1]), first + 1)
     return header, {name: sections[name] for name in SECTIONS if name in sections}
 

@@ -43,7 +43,7 @@ from .syntax import (
 )
 
 #: Nodes after inlining; calls of calls of calls grow without bound.
-MAX_NODES = 40_000
+MAX_NODES = 20_000
 
 #: Slots with this mark live for one call only.
 TEMPORARY = "%"
@@ -430,10 +430,9 @@ class _Linker:
         """The body of a function for one object, its parameters assigned before it."""
         self._inlined += 1
         own = {name: f"{TEMPORARY}{self._inlined}{TEMPORARY}{name}" for name in (*function.parameters, *function.local)}
-        keeper = this if function.name in self._objects else ""
         for name in self._unset[function.name]:
-            # This local is meant to keep its value from call to call, for each object by itself.
-            own[name] = f"{keeper}:{function.name}:{name}"
+            # This local keeps its value from call to call, whatever the object.
+            own[name] = f"{function.name}:{name}"
             self._writes.add(own[name])
         inner = _Scope(scope.section, function, this, own)
         given = [

@@ -94,16 +94,16 @@ def _fft_buffer(start: float, count: float, size: int, status: Any, line: int) -
 def _bin_of(position: int, length: int) -> int:
     """Frequency at a position of the order in which `fft` leaves its result."""
     scale, offset, n = 1, 0, length
-    # The even bins lie in the first half, bins 4 k + 1 in the third quarter, 4 k - 1 in the last; so on within each.
+    # The even bins lie in the first half, bins 4 k - 1 in the third quarter, 4 k + 1 in the last; so on within each.
     while n > 2:
         half, quarter = n >> 1, n >> 2
         if position < half:
             scale, n = scale * 2, half
         elif position < half + quarter:
-            position, offset = position - half, offset + scale
+            position, offset = position - half, offset - scale
             scale, n = scale * 4, quarter
         else:
-            position, offset = position - half - quarter, offset - scale
+            position, offset = position - half - quarter, offset + scale
             scale, n = scale * 4, quarter
     return (offset + scale * position) & (length - 1)
 
@@ -120,9 +120,9 @@ def _split(memory: Any, turns: Any, first: int, size: int) -> None:
         vr, vi = memory[b] - memory[d], memory[b + 1] - memory[d + 1]
         memory[a], memory[a + 1] = memory[a] + memory[c], memory[a + 1] + memory[c + 1]
         memory[b], memory[b + 1] = memory[b] + memory[d], memory[b + 1] + memory[d + 1]
-        pr, pi, qr, qi = ur + vi, ui - vr, ur - vi, ui + vr
-        memory[c], memory[c + 1] = pr * wr - pi * wi, pr * wi + pi * wr
-        memory[d], memory[d + 1] = qr * wr + qi * wi, qi * wr - qr * wi
+        pr, pi, qr, qi = ur - vi, ui + vr, ur + vi, ui - vr
+        memory[c], memory[c + 1] = pr * wr + pi * wi, pi * wr - pr * wi
+        memory[d], memory[d + 1] = qr * wr - qi * wi, qr * wi + qi * wr
 
 
 @numba.njit(inline="never")
@@ -133,9 +133,9 @@ def _unite(memory: Any, turns: Any, first: int, size: int) -> None:
         wr, wi = turns[2 * k * stride], turns[2 * k * stride + 1]
         a = first + 2 * k
         b, c, d = a + 2 * quarter, a + 4 * quarter, a + 6 * quarter
-        pr, pi = memory[c] * wr + memory[c + 1] * wi, memory[c + 1] * wr - memory[c] * wi
-        qr, qi = memory[d] * wr - memory[d + 1] * wi, memory[d] * wi + memory[d + 1] * wr
-        sr, si, tr, ti = pr + qr, pi + qi, qi - pi, pr - qr
+        pr, pi = memory[c] * wr - memory[c + 1] * wi, memory[c] * wi + memory[c + 1] * wr
+        qr, qi = memory[d] * wr + memory[d + 1] * wi, memory[d + 1] * wr - memory[d] * wi
+        sr, si, tr, ti = pr + qr, pi + qi, pi - qi, qr - pr
         memory[c], memory[c + 1] = memory[a] - sr, memory[a + 1] - si
         memory[d], memory[d + 1] = memory[b] - tr, memory[b + 1] - ti
         memory[a], memory[a + 1] = memory[a] + sr, memory[a + 1] + si

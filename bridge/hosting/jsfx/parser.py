@@ -106,15 +106,17 @@ class _Parser:
                 self._take()
         return Sequence(line, tuple(found))
 
-    def _statements(self, *ends: str) -> Node:
-        """Statements up to one of the closing tokens, which is left."""
+    def _statements(self, *ends: str, opened: int) -> Node:
+        """Statements up to one of the closing tokens, which is left; the bracket was opened in a line."""
         line, found = self._token.line, [self._expression()]
         while self._is(";"):
             while self._is(";"):
                 self._take()
-            if self._is(*ends):
+            if self._is(*ends) or self._at_end:
                 break
             found.append(self._expression())
+        if self._at_end:
+            raise self._fail(f"the bracket opened here is never closed; write {ends[-1]}", opened)
         if not self._is(*ends):
             self._expect(ends[-1], "or ;")
         return found[0] if len(found) == 1 else Sequence(line, tuple(found))
@@ -174,6 +176,8 @@ class _Parser:
         if self._token.kind != "operator" or self._token.text not in ASSIGNMENTS:
             return target
         token = self._take()
+        if isinstance(target, Call) and target.name in UNHOSTED_FUNCTIONS:
+            raise self._fail(f"{target.name} {UNHOSTED_FUNCTIONS[target.name]}", token.line)
         if not isinstance(target, Name | Memory):
             raise self._fail(f"only a variable or memory[index] can stand before {token.text}", token.line)
         return Assign(token.line, token.text[:-1], target, self._expression())
@@ -182,7 +186,7 @@ class _Parser:
         value = self._primary()
         while self._is("["):
             line = self._take().line
-            index: Node = Number(line, 0.0) if self._is("]") else self._statements("]")
+            index: Node = Number(line, 0.0) if self._is("]") else self._statements("]", opened=line)
             self._expect("]", "behind the index")
             value = Memory(line, value, index)
         return value
@@ -198,7 +202,7 @@ class _Parser:
             self._take()
             if self._is(")"):
                 raise self._fail("( ) holds no statement; write 0 for no effect")
-            inner = self._statements(")")
+            inner = self._statements(")", opened=token.line)
             self._expect(")", "behind the statements")
             return inner
         raise self._fail(f"expected a value, found {token.text[:40]}{self._remedy()}")
@@ -220,10 +224,10 @@ class _Parser:
         return Call(token.line, token.text, self._arguments())
 
     def _arguments(self) -> tuple[Node, ...]:
-        self._expect("(", "before the arguments")
+        opened = self._expect("(", "before the arguments").line
         found: list[Node] = []
         while not self._is(")"):
-            found.append(self._statements(",", ")"))
+            found.append(self._statements(",", ")", opened=opened))
             if self._is(","):
                 self._take()
                 if self._is(")"):
@@ -241,8 +245,7 @@ class _Parser:
             raise self._fail("write while(condition) ( statements )", token.line)
         if not self._is("("):
             return While(token.line, arguments[0], None)
-        self._take()
-        body = self._statements(")")
+        body = self._statements(")", opened=self._take().line)
         self._expect(")", "behind the statements")
         return While(token.line, arguments[0], body)
 
@@ -258,8 +261,10 @@ class _Parser:
             self._take()
             lists[kind] = (*lists.get(kind, ()), *self._names(new=kind != "globals"))
         self._check_lists(line, name, parameters, lists)
-        self._expect("(", f"before the body of {name}")
-        body: Node = Sequence(line, ()) if self._is(")") else self._statements(")")
+        opened = self._expect("(", f"before the body of {name}").line
+        if self._is(")"):
+            raise self._fail(f"function {name} has no statement; write 0 for no effect")
+        body = self._statements(")", opened=opened)
         self._expect(")", f"behind the body of {name}")
         self._functions[name] = Function(
             line=line, name=name, section=self._section, order=len(self._functions), parameters=parameters,

@@ -1,0 +1,207 @@
+"""Drafts a profile of one plugin: what it is, a recipe for it, the file, and its null test; the parts do the work."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import PluginRefusalError, ProfileError
+from ...null_test import NullResult, null_test, summarize
+from ...processors.specs import COMPRESSOR, DELAY, EQ, GATE, REVERB
+from ...profile_files import read_profile
+from ...profiles import Measured, Profile
+from ..pool import PluginPool
+from ..refs import PluginDescription, PluginRef, PluginSettings
+from . import roles
+from .delays import draft_delay
+from .dynamics import draft_dynamics
+from .equalizer import draft_equalizer
+from .probing import Audio, Bench, Values, behaviour
+from .recipe import Recipe, write_recipe
+from .reverbs import draft_reverb
+
+#: Called with a phase, its share done (0 to 1) and a few words.
+Progress = Callable[[str, float, str], None]
+
+#: Suite that drafts belong to unless they are put elsewhere.
+DRAFTS_SUITE = "drafts"
+
+#: Random settings per sample rate in the null test of a draft.
+NULL_SETS = 10
+_NULL_SECONDS = 1.0
+
+#: How far each phase is into the whole.
+_SHARES = {"describe": 0.0, "classify": 0.05, "measure": 0.1, "null test": 0.8}
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A drafted profile.
+
+    Attributes
+    ----------
+    profile : Profile
+        As the profile's reader understands `text`.
+    text : str
+        The file: TOML.
+    reason : str
+        Why it is this type of processor.
+    findings, doubts : tuple of str
+        What was measured, and what a person should look at.
+    results : tuple of NullResult
+        The null test.
+    measured : Measured
+        Its summary, as it stands in the file.
+    renders : int
+        How often the plugin was run for it.
+    """
+
+    description: PluginDescription
+    profile: Profile
+    text: str
+    reason: str
+    findings: tuple[str, ...]
+    doubts: tuple[str, ...]
+    results: tuple[NullResult, ...]
+    measured: Measured
+    renders: int
+
+
+def bench_for(pool: PluginPool, plugin: PluginRef) -> Bench:
+    """Put a plugin of the pool on the test bench.
+
+    Raises
+    ------
+    PluginError
+        As the pool's `describe`.
+    """
+
+    def render(values: Values, audio: Audio, sample_rate_hz: float) -> Audio:
+        settings = PluginSettings(values=values)
+        return np.asarray(pool.render(plugin, settings, audio.astype(np.float32), sample_rate_hz=sample_rate_hz))
+
+    return Bench(render, pool.describe(plugin))
+
+
+def draft_profile(
+    bench: Bench,
+    bundle: Path,
+    *,
+    processor: str = "",
+    suite: str = DRAFTS_SUITE,
+    sets: int = NULL_SETS,
+    progress: Progress | None = None,
+) -> Draft:
+    """Draft a profile for a plugin and test it.
+
+    Parameters
+    ----------
+    bench : Bench
+    bundle : Path
+        The plugin's VST3 bundle.
+    processor : str
+        Type of processor it realises; empty to find out.
+    suite : str
+        Suite the profile will belong to.
+    sets : int
+        Random settings per sample rate in the null test.
+
+    Raises
+    ------
+    PluginRefusalError
+        When it is none of the types a draft can be made for; the message says what to do.
+    ProfileError
+        When it is, and yet nothing of ours fits it.
+    PluginError
+        When it cannot be run.
+    """
+    report = progress or (lambda phase, share, words: None)
+    name = bench.description.name
+    report("classify", _SHARES["classify"], name)
+    guesses = _guesses(bench.description, processor)
+    recipe, reason = _first_that_fits(bench, guesses, lambda words: report("measure", _SHARES["measure"], words))
+    bare = write_recipe(recipe, bench.description, bundle, {})
+    profile = _read(bare, suite, recipe.processor, name)
+    report("null test", _SHARES["null test"], f"{2 * sets} random settings")
+    results = null_test(
+        profile,
+        run=lambda stage, audio, rate: bench.run(stage.values, audio, sample_rate_hz=rate),
+        sets=sets,
+        seconds=_NULL_SECONDS,
+    )
+    measured = summarize(results, version=bench.description.version)
+    text = write_recipe(recipe, bench.description, bundle, measured.model_dump(exclude_none=True))
+    return Draft(
+        description=bench.description,
+        profile=_read(text, suite, recipe.processor, name),
+        text=text,
+        reason=reason,
+        findings=tuple(recipe.findings),
+        doubts=tuple(recipe.doubts),
+        results=tuple(results),
+        measured=measured,
+        renders=bench.renders,
+    )
+
+
+def file_name(description: PluginDescription) -> str:
+    """Name of the file of a draft, made of the plugin's name."""
+    return "_".join(re.findall(r"[a-z0-9]+", description.name.lower())) or "plugin"
+
+
+def _read(text: str, suite: str, processor: str, name: str) -> Profile:
+    try:
+        return read_profile(text, suite=suite, name=processor, source=f"draft of {name}")
+    except ProfileError as error:
+        raise ProfileError(f"{error}; this plugin needs a profile by hand (docs/profiles.md)") from None
+
+
+def _guesses(description: PluginDescription, processor: str) -> Sequence[roles.Guess]:
+    """What to try: what the user says, or what the names say.
+
+    Raises
+    ------
+    PluginRefusalError
+        When that is nothing a draft can be made for.
+    """
+    if processor:
+        if processor not in roles.DRAFTABLE:
+            raise PluginRefusalError(
+                f"--processor {processor}: no draft can be made for this; choose of {', '.join(roles.DRAFTABLE)}"
+            )
+        return [roles.Guess(processor, 0.0, "as you said")]
+    guesses = roles.rank_types(description)
+    if not guesses:
+        why = roles.multiband_reason(description)
+        raise PluginRefusalError(
+            f"{description.name}: is none of {', '.join(roles.DRAFTABLE)} by its controls{f' ({why})' if why else ''}; "
+            "say what it is with --processor, or write its profile by hand (docs/profiles.md)"
+        )
+    return guesses
+
+
+def _first_that_fits(
+    bench: Bench, guesses: Sequence[roles.Guess], report: Callable[[str], None]
+) -> tuple[Recipe, str]:
+    """The recipe of the likeliest type that fits; the first type's error if none does."""
+    first: ProfileError | None = None
+    for guess in guesses:
+        try:
+            return _drafted(bench, guess.processor, report), guess.reason
+        except ProfileError as error:
+            first = first or error
+    raise first or PluginRefusalError(f"{bench.description.name}: nothing to try")
+
+
+def _drafted(bench: Bench, processor: str, report: Callable[[str], None]) -> Recipe:
+    if processor in (COMPRESSOR.type, GATE.type):
+        return draft_dynamics(bench, processor, report)
+    drafters = {EQ.type: draft_equalizer, DELAY.type: draft_delay, REVERB.type: draft_reverb}
+    recipe = drafters[processor](bench, report)
+    if behaviour(bench, {}).is_dynamic:
+        recipe.doubts.append("Its gain depends on the level, also at its defaults: it does more than this.")
+    return recipe
