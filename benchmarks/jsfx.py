@@ -92,11 +92,14 @@ def main() -> None:
     for kind in SPECS:
         lines.append(measure(kind, seconds=chosen.seconds, count=chosen.settings, rate_hz=chosen.rate))
         print(lines[-1], flush=True)
+    command = (
+        f"python benchmarks/jsfx.py --seconds {chosen.seconds:g} --settings {chosen.settings} --rate {chosen.rate}"
+    )
+    machine = f"{platform.machine()}, Python {platform.python_version()}, numba {numba.__version__}"
     intro = (
-        f"# JSFX host\n\n`python benchmarks/jsfx.py --seconds {chosen.seconds:g} --settings "
-        f"{chosen.settings} --rate {chosen.rate}`\n"
-        f"on {platform.machine()}, Python {platform.python_version()}, numba {numba.__version__}, one core, CPU time.\nSettings are random over the whole range; the reverb's slowest is its longest response "
-        "(6 s).\nThe first compilation on a machine takes a few seconds more for the FFT, which is kept on disk.\n\n"
+        f"# JSFX host\n\n`{command}`\non {machine}, one core, CPU time.\n"
+        "Settings are random over the whole range; the reverb's slowest is its longest response (6 s).\n"
+        "The first compilation on a machine takes a few seconds more for the FFT, which is kept on disk.\n\n"
     )
     write_text_whole(RESULT, intro + "\n".join(lines) + "\n")
 

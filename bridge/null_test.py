@@ -37,6 +37,9 @@ RESPONSE_TARGET_DB = 0.1
 RESPONSE_RANGE_HZ = (20.0, 18000.0)
 RESPONSE_DEPTH_DB = 40.0
 
+#: A reverb that differs by more than this (dB) has reflections of its own: what counts is decay and level.
+OTHER_REVERB_DB = -20.0
+
 #: RMS level below which nothing is to be heard (dBFS): that of 20 bits.
 SILENCE_DB = -120.0
 
@@ -244,7 +247,7 @@ def null_test(
     run: Runner,
     sets: int,
     rates_hz: Sequence[int] = RATES_HZ,
-    seconds: float = 2.0,
+    seconds: float = 1.5,
     seed: int = 1,
     threads: int = 1,
 ) -> list[NullResult]:
@@ -283,7 +286,7 @@ def null_test(
         if profile.processor == EQ.type:
             response = response_error_db(profile, parameters, sample_rate_hz=rate, run=run)
             return replace(result, response_db=response)
-        if profile.processor == REVERB.type:
+        if profile.processor == REVERB.type and depth > OTHER_REVERB_DB:
             decay, level = reverb_errors(profile, parameters, sample_rate_hz=rate, run=run)
             return replace(result, decay_percent=decay, level_db=level)
         return result

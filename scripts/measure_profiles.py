@@ -27,7 +27,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("suites", nargs="*", default=list(suite_names()))
     parser.add_argument("--sets", type=int, default=100, help="random settings per sample rate")
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of the material")
     options = parser.parse_args()
     threads = os.cpu_count() or 1
     missed = 0
@@ -37,9 +36,7 @@ def main() -> int:
                 for profile in load_suite(suite).profiles.values():
                     if profile.kind in ("vst3", "builtin"):
                         begun = time.monotonic()
-                        results = null_test(
-                            profile, run=run, sets=options.sets, seconds=options.seconds, threads=threads
-                        )
+                        results = null_test(profile, run=run, sets=options.sets, threads=threads)
                         measured = summarize(results, version=profile.plugin.version if profile.plugin else "")
                         _write(PROFILES / suite / f"{profile.name}.toml", measured)
                         missed += _report(profile, measured, time.monotonic() - begun)

@@ -684,8 +684,8 @@ STATEMENTS = st.lists(
     st.sampled_from(
         ["x += 1;", "x = x * 3 - y;", "y = x / (x - 4);", "x[y] = x;", "y = x[0];", "loop(x, y += 1);", "y = 1 << x;",
          "while(x < y) ( x += 1; );", "y = x % y;", "memset(x, y, x);", "x = log(y);", "x = -x ^ y;", "fft(x, y);",
-         "x > y ? ( y = 2 * x; ) : x = sqr(y);", "loop(1000, loop(2000, x += 1));", "x = y | 3;", "o.f(x);", "spl0 = x;",
-         "y = 65536;", "x = 16;", "memcpy(x, y, 9);", "spl1 = o.kept;"]
+         "x > y ? ( y = 2 * x; ) : x = sqr(y);", "loop(1000, loop(2000, x += 1));", "x = y | 3;", "o.f(x);",
+         "spl0 = x;", "y = 65536;", "x = 16;", "memcpy(x, y, 9);", "spl1 = o.kept;"]
     ), min_size=1, max_size=12,
 )  # fmt: skip
 

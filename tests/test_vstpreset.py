@@ -3,6 +3,7 @@
 import struct
 
 import pytest
+
 from mixbridge.bridge.errors import SessionFileError
 from mixbridge.exporters.vstpreset import VstPreset, decode_vstpreset, encode_vstpreset
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,17 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import PluginRefusalError, ProfileError
-from ...null_test import NullResult, null_test, summarize
+from ...errors import PluginOutputError, PluginRefusalError, ProfileError
+from ...null_test import NullResult, null_test, summarize, targets
 from ...processors.specs import COMPRESSOR, DELAY, EQ, GATE, REVERB
 from ...profile_files import read_profile
-from ...profiles import Measured, Profile
+from ...profiles import Measured, Profile, Stage
 from ..pool import PluginPool
 from ..refs import PluginDescription, PluginRef, PluginSettings
 from . import roles
 from .delays import draft_delay
 from .dynamics import draft_dynamics
 from .equalizer import draft_equalizer
+from .laws import number
 from .probing import Audio, Bench, Values, behaviour
 from .recipe import Recipe, write_recipe
 from .reverbs import draft_reverb
@@ -127,13 +129,9 @@ def draft_profile(
     bare = write_recipe(recipe, bench.description, bundle, {})
     profile = _read(bare, suite, recipe.processor, name)
     report("null test", _SHARES["null test"], f"{2 * sets} random settings")
-    results = null_test(
-        profile,
-        run=lambda stage, audio, rate: bench.run(stage.values, audio, sample_rate_hz=rate),
-        sets=sets,
-        seconds=_NULL_SECONDS,
-    )
+    results = _tested(bench, profile, recipe, sets)
     measured = summarize(results, version=bench.description.version)
+    _state_shortfall(recipe, profile, measured)
     text = write_recipe(recipe, bench.description, bundle, measured.model_dump(exclude_none=True))
     return Draft(
         description=bench.description,
@@ -146,6 +144,34 @@ def draft_profile(
         measured=measured,
         renders=bench.renders,
     )
+
+
+def _tested(bench: Bench, profile: Profile, recipe: Recipe, sets: int) -> list[NullResult]:
+    """The null test; where the plugin writes no audio, silence stands for it and a doubt is added."""
+    failed: list[str] = []
+
+    def run(stage: Stage, audio: Audio, sample_rate_hz: float) -> Audio:
+        try:
+            return bench.run(stage.values, audio, sample_rate_hz=sample_rate_hz)
+        except PluginOutputError:
+            failed.append(", ".join(f"{k} = {number(v) if isinstance(v, float) else v}" for k, v in stage.values.items()))
+            return np.zeros_like(audio)
+
+    results = null_test(profile, run=run, sets=sets, seconds=_NULL_SECONDS)
+    if failed:
+        recipe.doubts.append(f"It wrote NaN {len(failed)} times; first with {failed[0]}.")
+    return results
+
+
+def _state_shortfall(recipe: Recipe, profile: Profile, measured: Measured) -> None:
+    """Keep the bounds that were reached where they miss the usual targets."""
+    null_db, response_db = targets(profile)
+    if measured.worst_null_db > null_db:
+        recipe.bounds["null_db"] = math.ceil(measured.worst_null_db + 1e-9)
+    if response_db is not None and (measured.worst_response_db or 0.0) > response_db:
+        recipe.bounds["response_db"] = float(f"{1.05 * (measured.worst_response_db or 0.0):.2g}")
+    if recipe.bounds and not recipe.expected:
+        recipe.expected = "drafted; why it is no deeper was not looked into"
 
 
 def file_name(description: PluginDescription) -> str:

@@ -294,6 +294,8 @@ class _Study:
                 self._follow(recipe, name, fits)
             else:
                 self._leave(recipe, name, fits)
+        if self._held():
+            recipe.expected = "it has no floor: what ours attenuates by its range, and no more, it attenuates on and on"
         errors = [fit.error_db for fit in fits]
         recipe.findings.append(
             f"Gains over level steps differ from {_law_words(best.fit.law)} by {np.median(errors):.2g} dB (median of "

@@ -66,6 +66,10 @@ class Recipe:
         What was measured, for the notes.
     doubts : list of str
         What a person should look at.
+    expected : str
+        Why it cannot be as close as others, where that is known.
+    bounds : dict of str to float
+        Entries of `profiles.Shortfall` that it can keep to.
     """
 
     processor: str
@@ -78,6 +82,7 @@ class Recipe:
     findings: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
     expected: str = ""
+    bounds: dict[str, float] = field(default_factory=dict)
 
     def put(self, control: ParameterDescription, form: Form, parameter: Parameter) -> None:
         """Let a control follow a physical parameter, and narrow the parameter to what the control reaches.
@@ -131,10 +136,12 @@ def write_recipe(recipe: Recipe, description: PluginDescription, bundle: Path, m
         lines += ["[limits]", *(f"{n} = [{number(low)}, {number(high)}]" for n, (low, high) in recipe.limits.items()), ""]
     lines += ["[plugin]", f"name = {toml(description.name)}", f"bundle = {toml(bundle.name)}"]
     lines += [f"class_id = {toml(description.class_id)}", f"version = {toml(description.version)}"]
-    if measured:
-        lines += ["", "[measured]", *(f"{name} = {_plain(value)}" for name, value in measured.items())]
     if recipe.expected:
         lines += ["", "[shortfall]", f"reason = {toml(recipe.expected)}"]
+        lines += [f"{name} = {toml(float(value))}" for name, value in recipe.bounds.items()]
+    if measured:
+        # Last, as whoever measures again replaces the end of the file.
+        lines += ["", "[measured]", *(f"{name} = {_plain(value)}" for name, value in measured.items())]
     return "\n".join(lines) + "\n"
 
 
