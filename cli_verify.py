@@ -99,7 +99,7 @@ def _print_results(results: Sequence[Verification]) -> None:
                 loss_text(result.loss.real),
                 gap_text(result.gap),
                 null_text(result.null_db),
-                "–" if loudness is None else f"{loudness:+.2f}",
+                "–" if loudness is None else "0" if abs(loudness) < 0.005 else f"{loudness:+.2f}",
                 "–" if real is None else f"{real.true_peak_db:.1f}",
                 f"{worst.channel_name}: {node_title(worst)}, {null_text(worst.null_db)}" if worst and found else "–",
             )

@@ -16,17 +16,15 @@ from typing import Any
 from ..exporters.formats import check_exports, export_graph
 from .audio import Multitrack, load_multitrack, resample, write_wav
 from .errors import OutputError
-from .graph import MixGraph, Stem
+from .graph import MIX_SOURCE, STEMS_SOURCE, MixGraph, Stem
 from .metrics import LOSS_RATE_HZ, match_loss
 from .render import render_graph
 from .report.page import write_report
 from .report.words import summarise
+from .result_folder import FOLDER_SUFFIX, GRAPH_FILE, MATCH_FILE, REPORT_FILE
 from .search.search import Search, SearchSettings
 from .search.working_set import WorkingSet
 from .suites import choose_profiles
-
-FOLDER_SUFFIX = ".mixbridge"
-GRAPH_FILE, MATCH_FILE, REPORT_FILE = "graph.json", "match.wav", "report.html"
 
 #: Holds what a stopped run needs to go on; gone when the run is complete.
 _WORK_FOLDER = ".unfinished"
@@ -261,7 +259,7 @@ def _write_results(
         update={
             "loss": graph.provenance.loss.model_copy(update={"reference": match_loss(*pair)["total"]}),
             "notes": list(song.warnings),
-            "sources": {"stems": str(stems_dir.resolve()), "mix": str(song.mix.path.resolve())},
+            "sources": {STEMS_SOURCE: str(stems_dir.resolve()), MIX_SOURCE: str(song.mix.path.resolve())},
         }
     )
     graph = graph.model_copy(update={"provenance": provenance})

@@ -245,7 +245,7 @@ def _read_padded(info: AudioInfo, *, start_frame: int, frames: int) -> Audio:
     return out
 
 
-def _read_at_rate(info: AudioInfo, *, rate_hz: int, start_frame: int, frames: int) -> Audio:
+def read_at_rate(info: AudioInfo, *, rate_hz: int, start_frame: int, frames: int) -> Audio:
     """A part of a file as if the whole file had been resampled to `rate_hz`; zeros outside the file.
 
     `start_frame` and `frames` count at `rate_hz`.
@@ -353,7 +353,7 @@ class Multitrack:
             Mono duplicated, zeros where the stem has no audio; n as in `mix_audio`.
         """
         start = self.start_frame - stem.offset_samples
-        audio = _read_at_rate(stem.info, rate_hz=self.sample_rate_hz, start_frame=start, frames=self.frames)
+        audio = read_at_rate(stem.info, rate_hz=self.sample_rate_hz, start_frame=start, frames=self.frames)
         if stem.polarity < 0:
             audio = -audio
         return as_stereo(resample(audio, from_hz=self.sample_rate_hz, to_hz=rate_hz or self.sample_rate_hz))
@@ -681,7 +681,7 @@ class _Examiner:
             self.warnings.append(f"{file_name}: {info.sample_rate_hz} Hz, resampled to the mix's {rate_hz} Hz")
         # What alignment may move into the analysed part counts as heard.
         margin = round(Aligner.SEARCH_S * rate_hz)
-        wide = _read_at_rate(info, rate_hz=rate_hz, start_frame=self._start - margin, frames=self._frames + 2 * margin)
+        wide = read_at_rate(info, rate_hz=rate_hz, start_frame=self._start - margin, frames=self._frames + 2 * margin)
         peak_db = _peak_db(wide)
         silent = peak_db < SILENT_PEAK_DB
         placement = Placement(0, 1, 0.0, False)

@@ -29,6 +29,9 @@ from .processors.specs import MIX, SPECS, spec_of
 FORMAT = "mixbridge-graph"
 SCHEMA_VERSION = 1
 
+#: Keys of `Provenance.sources`.
+STEMS_SOURCE, MIX_SOURCE = "stems", "mix"
+
 #: A graph file larger than this is refused unread: no song comes near it.
 MAX_FILE_BYTES = 64 * 1024 * 1024
 

@@ -162,7 +162,7 @@ def random_parameters(profile: Profile, random: np.random.Generator) -> dict[str
 
 def _drawn(parameter: Parameter, low: float, high: float, share: float) -> float:
     if parameter.scale == "log":
-        return min(max(low * (high / low) ** share, low), high)
+        return float(min(max(low * (high / low) ** share, low), high))
     return low + (high - low) * share
 
 

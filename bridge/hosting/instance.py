@@ -55,6 +55,8 @@ _LEAST_BACKGROUND_CALLS, _MOST_BACKGROUND_CALLS, _BACKGROUND_FRAMES = 64, 4000, 
 #: and up to three pieces of work follow one another.
 _REST_S = 0.6
 _LOOK_EVERY_S = 0.005
+#: Running for less than this between two looks is no work.
+_WORK_NS = 300_000
 #: A file is loaded within these times: unheard and at rest, at most.
 _UNHEARD_S, _FILE_LIMIT_S = 4.0, 60.0
 #: Length of the signal that is repeated while files load; no less than the largest part of a convolution.
@@ -73,36 +75,45 @@ Float32 = NDArray[np.float32]
 
 
 class Rest:
-    """How long the other threads of this process have slept without a break.
+    """How long the other threads of this process have had nothing to do.
 
-    Threads that wait for the processor count as awake, so that a busy machine is waited for.
+    They look for work now and then, which is too short to count. A thread that waits for the
+    processor stops the clock, so that a busy machine is waited for.
     """
 
     def __init__(self) -> None:
-        self._since_s = time.monotonic()
+        self.seconds = 0.0
+        self._counted_s = time.monotonic()
+        self._ran_ns = other_threads()[1]
 
     def pause(self) -> None:
         """Let other threads run for a moment and see whether any had to."""
         time.sleep(_LOOK_EVERY_S)
-        if other_threads_awake():
-            self._since_s = time.monotonic()
+        awake, ran_ns = other_threads()
+        now_s = time.monotonic()
+        if ran_ns - self._ran_ns > _WORK_NS:
+            self.seconds = 0.0
+        elif not awake:
+            self.seconds += now_s - self._counted_s
+        self._counted_s, self._ran_ns = now_s, ran_ns
 
-    @property
-    def seconds(self) -> float:
-        """Seconds since another thread was last seen awake."""
-        return time.monotonic() - self._since_s
 
+def other_threads() -> tuple[bool, int]:
+    """Tell whether a thread beside the calling one is not asleep, and how many ns all of them have run.
 
-def other_threads_awake() -> bool:
-    """Tell whether a thread beside the calling one runs or could run (False where the system does not tell)."""
+    (False, 0) where the system does not tell.
+    """
     own = str(threading.get_native_id())
+    awake, ran_ns = False, 0
     try:
         for task in Path("/proc/self/task").iterdir():
-            if task.name != own and (task / "stat").read_text().rpartition(")")[2].split()[0] != "S":
-                return True
-    except (OSError, IndexError):
-        return False
-    return False
+            if task.name != own:
+                awake |= (task / "stat").read_text().rpartition(")")[2].split()[0] != "S"
+                ran_ns += int((task / "schedstat").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        # A thread that ends meanwhile is no longer there to be read.
+        return awake, ran_ns
+    return awake, ran_ns
 
 
 class Hosted(ABC):

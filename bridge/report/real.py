@@ -89,8 +89,8 @@ def real_section(verification: Verification, *, player: int) -> RealSection:
 
 
 def headline(verification: Verification) -> str:
-    """The verdict in one sentence."""
-    words = f"{verification.verdict.capitalize()}: {_VERDICTS[verification.verdict]}"
+    """What the verdict means, and the gap."""
+    words = _VERDICTS[verification.verdict].capitalize()
     if verification.gap is None:
         return f"{words}."
     bounds = f"green up to {GREEN_GAP:g}, amber up to {AMBER_GAP:g}"
@@ -128,10 +128,14 @@ def _facts(v: Verification) -> list[tuple[str, str]]:
         ("Lₐ, search", loss_text(v.loss.differentiable)),
         ("Null against the match", null_text(v.null_db)),
         ("Offset", offset),
-        ("Loudness to the match", DASH if v.loudness_difference_lu is None else f"{v.loudness_difference_lu:+.2f} LU"),
+        ("Loudness to the match", _loudness(v.loudness_difference_lu)),
         ("True peak", DASH if real is None else f"{real.true_peak_db:.1f} dBTP"),
         ("Plugins", v.suites or DASH),
     ]
+
+
+def _loudness(difference_lu: float | None) -> str:
+    return DASH if difference_lu is None else f"{difference_lu:+.2f} LU" if abs(difference_lu) >= 0.005 else "0 LU"
 
 
 def node_title(node: NodeResult) -> str:

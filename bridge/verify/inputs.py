@@ -10,7 +10,8 @@ from pathlib import Path
 from ... import __version__
 from ..errors import MixbridgeError, VerifyError
 from ..hosting.registry import find_plugin
-from .locate import MATCH_FILE, Job, Opened, result_file
+from ..result_folder import MATCH_FILE
+from .locate import Job, Opened, result_file
 from .realise import find_media
 from .results import SCHEMA_VERSION, Verification
 from .settings import VerifySettings

@@ -13,18 +13,10 @@ from ...exporters.reaper.project import PAN_COMPENSATION
 from ...exporters.reaper.read import read_project
 from ...exporters.session import MAX_FADER_DB, Folder, Session, Track, build_session
 from ..errors import VerifyError
-from ..graph import MixGraph
+from ..graph import MIX_SOURCE, MixGraph
 from ..processors.equations import gain_to_db
+from ..result_folder import GRAPH_FILE, REAL_FILE
 from .results import VERIFY_FILE
-
-#: Name of the graph file of an analysis, of its render and of its report.
-GRAPH_FILE, MATCH_FILE, REPORT_FILE = "graph.json", "match.wav", "report.html"
-
-#: Name of the render by plugins.
-REAL_FILE = "real.wav"
-
-#: Key of the mix in a graph's provenance.
-MIX_SOURCE = "mix"
 
 PROJECT_SUFFIX = ".rpp"
 

@@ -205,7 +205,9 @@ class NodeMeter:
         """All nodes, worst first; `song` is the render they were heard in."""
         whole = energy(song)
         results = []
-        for difference in self._differences:
+        # Tracks finish in any order; equals must not depend on which came first.
+        order = {channel.id: place for place, channel in enumerate(self.chain.channels)}
+        for difference in sorted(self._differences, key=lambda d: order[d.result.channel]):
             share = sum(difference.error) / whole if whole > 0.0 else 0.0
             results.append(difference.result.model_copy(update={"impact_db": power_to_db(share)}))
         return tuple(sorted(results, key=worst_first))

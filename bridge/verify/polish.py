@@ -21,8 +21,9 @@ from ..choices import ExportFormat
 from ..errors import MixbridgeError, ParameterError, PluginError
 from ..graph import Loss, MixGraph, Processor
 from ..hosting.pool import PluginPool
+from ..result_folder import GRAPH_FILE
 from .blame import INNOCENT_NULL_DB
-from .locate import GRAPH_FILE, Job, Opened, find_jobs, open_job, result_file, target_of
+from .locate import Job, Opened, find_jobs, open_job, result_file, target_of
 from .polish_bench import Bench, SongLoss, edits
 from .polish_moves import Positions, Prober, Room, Surrogate, TwinShop, room_of, settings_of
 from .polished import Polished, PolishedNode
@@ -38,7 +39,7 @@ POLISHED_FOLDER = "polished"
 SMALLEST_GAIN = 1e-5
 
 #: How far one descent on the twin may move a setting (shares of its range), in how many steps.
-_RADIUS, _STEPS = 0.1, 10
+_RADIUS, _STEPS = 0.1, 6
 
 #: What is tried of a descent that did not keep its promise, until the node is left to `Prober`.
 _SHARES = (1.0, 0.4, 0.1)
@@ -231,7 +232,7 @@ class _NodePolish:
                 return
             goal = surrogate.descend(radius=radius, steps=_STEPS)
             del surrogate
-            share = None if goal is None else self._backtrack(room, goal)
+            share = self._backtrack(room, goal)
             if share is None:
                 return
             radius *= share

@@ -28,8 +28,11 @@ from .realise import Audio
 #: Positions of a node's searchable settings in their ranges, 0 to 1, by name.
 Positions = dict[str, float]
 
-#: The parts of a song the gradient is taken on: at most this many, of this many whole seconds.
-WINDOWS, WINDOW_S = 4, 5
+#: The parts of a song the gradient is taken on, in turn: at most this many, of this many whole seconds.
+WINDOWS, WINDOW_S = 4, 4
+
+#: A descent ends with this share of its first step: the windows do not agree to the last bit.
+_FINAL_RATE_SHARE = 0.2
 
 _BANDS = ("low_shelf", *(f"bell{n}" for n in range(1, BELLS + 1)), "high_shelf")
 
@@ -191,8 +194,8 @@ class Surrogate:
 
         Returns
         -------
-        dict of str to float, or None
-            The best positions met; None where nothing is better than the present ones.
+        dict of str to float
+            Where it came to.
         """
         start = self._room.start(self._node)
         names = list(start)
@@ -201,32 +204,23 @@ class Surrogate:
         low, high = torch.maximum(here - radius, bounds[:, 0]), torch.minimum(here + radius, bounds[:, 1])
         positions = here.clone().requires_grad_()
         optimiser = torch.optim.Adam([positions], lr=2.0 * radius / steps)
-        best, best_at = math.inf, here
-        for step in range(steps + 1):
+        schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, _FINAL_RATE_SHARE, total_iters=steps)
+        for step in range(steps):
             optimiser.zero_grad()
-            loss = self._loss_and_gradient(dict(zip(names, positions, strict=True)))
-            if step == 0:
-                best = loss
-            elif loss < best:
-                best, best_at = loss, positions.detach().clone()
-            if positions.grad is None or step == steps:
-                break
-            torch.nan_to_num_(positions.grad, nan=0.0, posinf=0.0, neginf=0.0)
+            window = self._windows[step % len(self._windows)]
+            torch.autograd.backward(self._loss(window, dict(zip(names, positions, strict=True))))
+            if positions.grad is not None:
+                torch.nan_to_num_(positions.grad, nan=0.0, posinf=0.0, neginf=0.0)
             optimiser.step()
+            schedule.step()
             with torch.no_grad():
                 positions.clamp_(low, high)
-        return None if best_at is here else dict(zip(names, best_at.tolist(), strict=True))
+        return dict(zip(names, positions.tolist(), strict=True))
 
-    def _loss_and_gradient(self, positions: Mapping[str, Tensor]) -> float:
-        """Mean loss of the windows; its gradient is added to that of the positions."""
-        total = 0.0
-        for window in self._windows:
-            after = window.after + self._wet(window, positions) - window.twin_after
-            song = window.song + self._behind(window, after) - window.twin_song
-            loss = match_terms(self._features(song), window.target).total / len(self._windows)
-            torch.autograd.backward(loss)
-            total += float(loss)
-        return total
+    def _loss(self, window: _Window, positions: Mapping[str, Tensor]) -> Tensor:
+        after = window.after + self._wet(window, positions) - window.twin_after
+        song = window.song + self._behind(window, after) - window.twin_song
+        return match_terms(self._features(song), window.target).total
 
     def _wet(self, window: _Window, positions: Mapping[str, Tensor]) -> Tensor:
         values: dict[str, Tensor] = {n: torch.tensor([v]) for n, v in settings_of(self._node).items()}

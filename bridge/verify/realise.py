@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...exporters.chain import Branch, Chain, Channel, Insert, Source
-from ..audio import AudioInfo, Multitrack, StemSource, probe
+from ..audio import AudioInfo, as_stereo, probe, read_at_rate
 from ..errors import AudioFileError, MixbridgeError, VerifyError
 from ..hosting.certificates import require_certificate
 from ..hosting.jsfx import Effect, load_effect
@@ -457,6 +457,5 @@ def read_excerpt(
     info: AudioInfo, *, sample_rate_hz: int, frames: int, offset_samples: int = 0, polarity: int = 1
 ) -> Audio:
     """A file laid into a session of `frames` frames, its first sample at `offset_samples`; shape (2, frames)."""
-    stem = StemSource(info.path.name, info.path.stem, info, offset_samples, polarity, False)
-    session = Multitrack(info.path.stem, info, sample_rate_hz, 0, frames, (stem,), {}, ())
-    return session.stem_audio(stem).astype(np.float64)
+    audio = read_at_rate(info, rate_hz=sample_rate_hz, start_frame=-offset_samples, frames=frames)
+    return polarity * as_stereo(audio).astype(np.float64)

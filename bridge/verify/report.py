@@ -10,7 +10,8 @@ from ..audio import probe, read_audio
 from ..errors import MixbridgeError
 from ..graph import MixGraph
 from ..report.page import Verified, write_report
-from .locate import MATCH_FILE, REPORT_FILE, find_jobs, result_file
+from ..result_folder import MATCH_FILE, REPORT_FILE
+from .locate import find_jobs, result_file
 from .measure import fitted, moved
 from .realise import Audio
 from .results import Verification

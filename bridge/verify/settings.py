@@ -11,7 +11,7 @@ Progress = Callable[[str, float, str], None]
 
 
 #: Settings tried for each node that is polished.
-DEFAULT_POLISH_TRIALS = 12
+DEFAULT_POLISH_TRIALS = 8
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ from ..features import OCTAVE_CENTRES_HZ, Signal, features
 from ..graph import Stem
 from ..hosting.pool import PluginPool
 from ..render import render_graph
+from ..result_folder import MATCH_FILE
 from .blame import contributions
 from .inputs import digest, still_valid
-from .locate import MATCH_FILE, Job, Opened, open_job, real_file, result_file, routing_notes, target_of
+from .locate import Job, Opened, open_job, real_file, result_file, routing_notes, target_of
 from .measure import LossMeter, find_offset, fitted, moved, null_db, octave_differences_db
 from .nodes import NodeMeter, expectations
 from .realise import Audio, ChainRenderer, RenderOptions, read_excerpt, read_source

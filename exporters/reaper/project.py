@@ -133,7 +133,7 @@ def project_text(
     _add_settings(project, session, length_s=frames / session.sample_rate_hz, render_file=render_file)
     _add_master(project, session.master)
     for channel in _in_file_order(session.children):
-        track = project.block("TRACK", _guid("track", channel.strip.id))
+        track = project.block("TRACK", node_guid("track", channel.strip.id))
         _add_strip(track, channel)
         if channel.media is not None:
             media = placed[channel.strip.id]
@@ -238,7 +238,7 @@ def _add_strip(track: Block, channel: _Channel) -> None:
     track.add("TRACKHEIGHT", 0, 0, 0, 0, 0, 0, 0)
     track.add("NCHAN", 2)
     track.add("FX", 1)
-    track.add("TRACKID", _guid("track", strip.id))
+    track.add("TRACKID", node_guid("track", strip.id))
     track.add("PERF", 0)
     track.add("MIDIOUT", -1)
     track.add("MAINSEND", 1, 0)
@@ -262,7 +262,7 @@ def _add_chain(chain: Block, inserts: Sequence[Insert]) -> None:
         effect = chain.block("JS", jsfx_reference(insert.type), spec_of(insert.type).label)
         effect.values(slider_tokens(insert))
         chain.add("FLOATPOS", 0, 0, 0, 0)
-        chain.add("FXID", _guid("fx", insert.id))
+        chain.add("FXID", node_guid("fx", insert.id))
         chain.add("WAK", 0, 0)
 
 
@@ -282,17 +282,17 @@ def _add_item(track: Block, strip: Strip, media: Media, placed: PlacedMedia, *, 
     item.add("FADEOUT", 1, 0, 0, 1, 0, 0, 0)
     item.add("MUTE", 0, 0)
     item.add("SEL", 0)
-    item.add("IGUID", _guid("item", strip.id))
+    item.add("IGUID", node_guid("item", strip.id))
     item.add("NAME", one_line(strip.name)[:MAX_NAME_LENGTH])
     item.add("VOLPAN", 1, 0, 1, -1)
     item.add("SOFFS", skipped / rate_hz)
     item.add("PLAYRATE", 1, 1, 0, -1, 0, 0.0025)
     item.add("CHANMODE", 0)
-    item.add("GUID", _guid("take", strip.id))
+    item.add("GUID", node_guid("take", strip.id))
     kind = SOURCE_KINDS[placed.source.suffix.lower() if placed.linked else ".wav"]
     item.block("SOURCE", Word(kind)).add("FILE", placed.reference)
 
 
-def _guid(kind: str, node_id: str) -> Word:
+def node_guid(kind: str, node_id: str) -> Word:
     """The same identifier for the same node at every export."""
     return Word("{" + str(uuid.uuid5(_GUID_SPACE, f"{kind}:{node_id}")).upper() + "}")

@@ -22,8 +22,7 @@ from ...bridge.processors.equations import gain_and_pan
 from ...bridge.processors.specs import MIX, SPECS
 from ..chain import Chain, Channel, Insert, PluginInfo, Source
 from .effects import EFFECTS_FOLDER, JSFX_FILES, PROJECT_PREFIX, SLIDER_COUNT
-from .project import PAN_COMPENSATION, SINE_PAN_LAW
-from .project import _guid as node_guid
+from .project import PAN_COMPENSATION, SINE_PAN_LAW, node_guid
 
 #: A project larger than this is refused unread.
 MAX_FILE_BYTES = 64 * 1024 * 1024

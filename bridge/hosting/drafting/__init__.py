@@ -1,1 +1,1 @@
-"""Drafting a profile for a plugin that has none: guesses from its names, measurements, fits; `draft` ties them together."""
+"""Drafting a profile for a plugin that has none; `draft` ties together what the other modules measure and fit."""

@@ -1,4 +1,4 @@
-"""Drafts delays: which delay line makes which tap, times to the sample, level, feedback and cuts, from impulse responses."""
+"""Drafts delays from impulse responses: which line makes which tap, times to the sample, levels, cuts."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class _Study:
         # Times move smoothly to where they are set: the impulse comes once they have arrived.
         fed = np.concatenate([np.zeros((2, _FRAMES)), impulse(_FRAMES)], axis=1)
         out = self.bench.run(values, fed)[0, _FRAMES:]
-        return out / fed[0, _FRAMES]
+        return np.asarray(out / fed[0, _FRAMES])
 
     def _peak(self, response: Audio) -> tuple[int, float]:
         at = int(np.argmax(np.abs(response)))
@@ -171,7 +171,11 @@ class _Study:
 
     def offset_words(self) -> str:
         """What was found of the times, for people."""
-        return f"time goes to the sample when set {number(self.offset)} samples beyond it" if self.offset else "time is exact"
+        return (
+            f"time goes to the sample when set {number(self.offset)} samples beyond it"
+            if self.offset
+            else "time is exact"
+        )
 
     # ------------------------------------------------------------------ writing
 
@@ -221,7 +225,9 @@ class _Study:
         own_db = eq.gain_to_db(abs(self.gain))
         if line.enable is not None and line.enable.name in self.on:
             off, on = constant(line.off), constant(self.on[line.enable.name])
-            recipe.settings.append(Setting(line.enable.name, f"{off} if {tap}_level_db == {tap}_level_db_off else {on}"))
+            recipe.settings.append(
+                Setting(line.enable.name, f"{off} if {tap}_level_db == {tap}_level_db_off else {on}")
+            )
         if line.level is None:
             level = float(f"{own_db:.4g}")
             recipe.limits[parameter.name] = (level, level)
@@ -284,7 +290,9 @@ class _Study:
         seen = np.abs(np.fft.rfft(out, 2 * _FRAMES))[points] / max(abs(self.gain), 1e-9)
         hz = points * RATE_HZ / (2 * _FRAMES)
         wanted = _cut_db(kind, at_hz, hz, law)
-        return float(np.max(np.abs(np.maximum(20.0 * np.log10(np.maximum(seen, 1e-6)), -30.0) - np.maximum(wanted, -30.0))))
+        return float(
+            np.max(np.abs(np.maximum(20.0 * np.log10(np.maximum(seen, 1e-6)), -30.0) - np.maximum(wanted, -30.0)))
+        )
 
 
 def _cut_db(kind: eq.BiquadKind, at_hz: float, hz: Audio, law: str) -> Audio:

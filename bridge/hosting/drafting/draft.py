@@ -10,19 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import PluginOutputError, PluginRefusalError, ProfileError
+from ...errors import PluginNotFoundError, PluginOutputError, PluginRefusalError, ProfileError
 from ...null_test import NullResult, null_test, summarize, targets
 from ...processors.specs import COMPRESSOR, DELAY, EQ, GATE, REVERB
 from ...profile_files import read_profile
 from ...profiles import Measured, Profile, Stage
+from ..bundles import SUFFIX, listed_plugins
 from ..pool import PluginPool
 from ..refs import PluginDescription, PluginRef, PluginSettings
+from ..registry import find_plugin, load_registry
 from . import roles
 from .delays import draft_delay
 from .dynamics import draft_dynamics
 from .equalizer import draft_equalizer
 from .laws import number
-from .probing import Audio, Bench, Values, behaviour
+from .probing import RATE_HZ, Audio, Bench, Values, behaviour
 from .recipe import Recipe, write_recipe
 from .reverbs import draft_reverb
 
@@ -35,6 +37,9 @@ DRAFTS_SUITE = "drafts"
 #: Random settings per sample rate in the null test of a draft.
 NULL_SETS = 10
 _NULL_SECONDS = 1.0
+
+#: Plugins of a bundle that a message names.
+_FEW = 4
 
 #: How far each phase is into the whole.
 _SHARES = {"describe": 0.0, "classify": 0.05, "measure": 0.1, "null test": 0.8}
@@ -73,6 +78,38 @@ class Draft:
     renders: int
 
 
+def choose_plugin(bundle: Path, name: str = "") -> PluginRef:
+    """The plugin to draft a profile for.
+
+    Parameters
+    ----------
+    bundle : Path
+        A VST3 bundle anywhere.
+    name : str
+        Which of its plugins; may be empty where there is one.
+
+    Raises
+    ------
+    PluginNotFoundError
+        When there is no such bundle or plugin, it is blacklisted, or the bundle holds several; the message says what
+        to do.
+    """
+    if bundle.suffix != SUFFIX or not bundle.exists():
+        raise PluginNotFoundError(f"{bundle}: no such plugin; give the path of a {SUFFIX} that exists")
+    path = bundle.absolute()
+    entry = load_registry().bundle(path)
+    if entry is not None and entry.blacklisted is not None:
+        # Says why, and what to do.
+        return find_plugin(bundle=str(path), name=name)
+    listed = [p.name for p in listed_plugins(path)] or [p.name for p in (entry.plugins if entry is not None else ())]
+    if name and listed:
+        return find_plugin(bundle=str(path), name=name)
+    if len(listed) > 1:
+        few = ", ".join(f"'{n}'" for n in listed[:_FEW])
+        raise PluginNotFoundError(f"{bundle.name}: holds {len(listed)} plugins; say which one with --name ({few}, ...)")
+    return PluginRef(name=name or next(iter(listed), ""), path=path)
+
+
 def bench_for(pool: PluginPool, plugin: PluginRef) -> Bench:
     """Put a plugin of the pool on the test bench.
 
@@ -95,6 +132,7 @@ def draft_profile(
     *,
     processor: str = "",
     suite: str = DRAFTS_SUITE,
+    file_stem: str = "",
     sets: int = NULL_SETS,
     progress: Progress | None = None,
 ) -> Draft:
@@ -107,8 +145,8 @@ def draft_profile(
         The plugin's VST3 bundle.
     processor : str
         Type of processor it realises; empty to find out.
-    suite : str
-        Suite the profile will belong to.
+    suite, file_stem : str
+        Suite the profile will belong to, and the name of its file without suffix.
     sets : int
         Random settings per sample rate in the null test.
 
@@ -123,11 +161,12 @@ def draft_profile(
     """
     report = progress or (lambda phase, share, words: None)
     name = bench.description.name
+    file_stem = file_stem or stem_for(bench.description)
     report("classify", _SHARES["classify"], name)
     guesses = _guesses(bench.description, processor)
     recipe, reason = _first_that_fits(bench, guesses, lambda words: report("measure", _SHARES["measure"], words))
-    bare = write_recipe(recipe, bench.description, bundle, {})
-    profile = _read(bare, suite, recipe.processor, name)
+    profile = _read(write_recipe(recipe, bench.description, bundle, {}), suite, file_stem, name)
+    _doubt_linearity(bench, profile, recipe)
     report("null test", _SHARES["null test"], f"{2 * sets} random settings")
     results = _tested(bench, profile, recipe, sets)
     measured = summarize(results, version=bench.description.version)
@@ -135,7 +174,7 @@ def draft_profile(
     text = write_recipe(recipe, bench.description, bundle, measured.model_dump(exclude_none=True))
     return Draft(
         description=bench.description,
-        profile=_read(text, suite, recipe.processor, name),
+        profile=_read(text, suite, file_stem, name),
         text=text,
         reason=reason,
         findings=tuple(recipe.findings),
@@ -154,13 +193,24 @@ def _tested(bench: Bench, profile: Profile, recipe: Recipe, sets: int) -> list[N
         try:
             return bench.run(stage.values, audio, sample_rate_hz=sample_rate_hz)
         except PluginOutputError:
-            failed.append(", ".join(f"{k} = {number(v) if isinstance(v, float) else v}" for k, v in stage.values.items()))
+            failed.append(
+                ", ".join(f"{k} = {number(v) if isinstance(v, float) else v}" for k, v in stage.values.items())
+            )
             return np.zeros_like(audio)
 
     results = null_test(profile, run=run, sets=sets, seconds=_NULL_SECONDS)
     if failed:
         recipe.doubts.append(f"It wrote NaN {len(failed)} times; first with {failed[0]}.")
     return results
+
+
+def _doubt_linearity(bench: Bench, profile: Profile, recipe: Recipe) -> None:
+    """See whether a processor that should be linear has a gain that depends on the level."""
+    if not profile.spec.linear:
+        return
+    values = profile.settings(profile.clamp(profile.spec.defaults()), sample_rate_hz=RATE_HZ)
+    if behaviour(bench, values).is_dynamic:
+        recipe.doubts.append("Its gain depends on the level: it does more than this processor.")
 
 
 def _state_shortfall(recipe: Recipe, profile: Profile, measured: Measured) -> None:
@@ -174,14 +224,14 @@ def _state_shortfall(recipe: Recipe, profile: Profile, measured: Measured) -> No
         recipe.expected = "drafted; why it is no deeper was not looked into"
 
 
-def file_name(description: PluginDescription) -> str:
-    """Name of the file of a draft, made of the plugin's name."""
+def stem_for(description: PluginDescription) -> str:
+    """Name of the file of a draft without suffix, made of the plugin's name."""
     return "_".join(re.findall(r"[a-z0-9]+", description.name.lower())) or "plugin"
 
 
-def _read(text: str, suite: str, processor: str, name: str) -> Profile:
+def _read(text: str, suite: str, file_stem: str, name: str) -> Profile:
     try:
-        return read_profile(text, suite=suite, name=processor, source=f"draft of {name}")
+        return read_profile(text, suite=suite, name=file_stem, source=f"draft of {name}")
     except ProfileError as error:
         raise ProfileError(f"{error}; this plugin needs a profile by hand (docs/profiles.md)") from None
 
@@ -210,9 +260,7 @@ def _guesses(description: PluginDescription, processor: str) -> Sequence[roles.G
     return guesses
 
 
-def _first_that_fits(
-    bench: Bench, guesses: Sequence[roles.Guess], report: Callable[[str], None]
-) -> tuple[Recipe, str]:
+def _first_that_fits(bench: Bench, guesses: Sequence[roles.Guess], report: Callable[[str], None]) -> tuple[Recipe, str]:
     """The recipe of the likeliest type that fits; the first type's error if none does."""
     first: ProfileError | None = None
     for guess in guesses:
@@ -227,7 +275,4 @@ def _drafted(bench: Bench, processor: str, report: Callable[[str], None]) -> Rec
     if processor in (COMPRESSOR.type, GATE.type):
         return draft_dynamics(bench, processor, report)
     drafters = {EQ.type: draft_equalizer, DELAY.type: draft_delay, REVERB.type: draft_reverb}
-    recipe = drafters[processor](bench, report)
-    if behaviour(bench, {}).is_dynamic:
-        recipe.doubts.append("Its gain depends on the level, also at its defaults: it does more than this.")
-    return recipe
+    return drafters[processor](bench, report)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...errors import ParameterError, PluginError, ProfileError
 from ...null_test import null_depth_db
+from ...processors.laws import law_of
 from ...processors.reference import apply_processor
 from ...processors.specs import Parameter, spec_of
 from ..refs import ParameterDescription
@@ -27,7 +28,7 @@ from .probing import (
     stair_ends,
     stairs,
 )
-from .recipe import Recipe, Setting, fixed
+from .recipe import Recipe, fixed
 
 Report = Callable[[str], None]
 
@@ -79,7 +80,8 @@ def draft_dynamics(bench: Bench, processor: str, report: Report) -> Recipe:
     found = roles.find_roles(bench.description, processor)
     if "threshold_db" not in found:
         raise ProfileError(
-            f"{bench.description.name}: no control is named like a threshold; write its profile by hand (docs/profiles.md)"
+            f"{bench.description.name}: no control is named like a threshold; "
+            "write its profile by hand (docs/profiles.md)"
         )
     study = _Study(bench, processor, found)
     study.begin()
@@ -201,7 +203,9 @@ class _Study:
                 fit = start.fit
             else:
                 fit = self._fit(law, outputs, settings)
-            trials.append(_Trial(dict(switches), fit, null_depth_db(music, self._reference(fit, self.music)), outputs, music))
+            trials.append(
+                _Trial(dict(switches), fit, null_depth_db(music, self._reference(fit, self.music)), outputs, music)
+            )
         return trials
 
     def _outputs(self, switches: Mapping[str, Value], settings: Mapping[str, float]) -> tuple[Audio, Audio]:
@@ -285,6 +289,8 @@ class _Study:
         if self.bench.channels == 1:
             recipe.stereo = "per channel"
             recipe.doubts.append("The plugin has one channel: a stereo track needs two of it with the same settings.")
+            if law_of(best.fit.law, self.processor).linked:
+                recipe.expected = "two plugins of one channel each listen to their own side, the law to the louder one"
         for name, position in best.switches.items():
             control = self.bench.description.parameter(name)
             if control is not None:
@@ -325,7 +331,8 @@ class _Study:
             raise ProfileError(f"{self.bench.description.name}: {error}; write its profile by hand") from None
         unit = " dB" if parameter.unit == "dB" else " %"
         worst = form.worst if parameter.unit == "dB" else 100.0 * form.worst
-        recipe.findings.append(f"{control.name} = {form.formula(name)} (within {number(round(worst, 2))}{unit}).")
+        within = f"within {worst:.2g}{unit}" if worst >= 0.01 else "exactly"
+        recipe.findings.append(f"{control.name} = {form.formula(name)} ({within}).")
         if worst > (0.5 if parameter.unit == "dB" else 3.0):
             recipe.doubts.append(f"{control.name!r} follows {name} only within {worst:.2g}{unit}.")
 
@@ -334,12 +341,16 @@ class _Study:
         parameter = self.spec.parameter(name)
         if not matters(self.processor, recipe.law, name, fits[0].parameters, self.steps):
             return
-        value = float(np.median([fit.parameters[name] for fit in fits]))
+        values = [fit.parameters[name] for fit in fits]
+        value = float(np.median(values))
         if parameter.unit == "dB" and abs(value) < 0.05:
             value = 0.0
         value = min(max(float(f"{value:.4g}"), parameter.minimum), parameter.maximum)
         recipe.limits[name] = (value, value)
         recipe.findings.append(f"It has no control for {name}, which is {number(value)}.")
+        if np.ptp(values) > (1.0 if parameter.unit == "dB" else 0.1 * value):
+            ends = f"{number(float(f'{min(values):.3g}'))} to {number(float(f'{max(values):.3g}'))}"
+            recipe.doubts.append(f"It has no control for {name}, which goes from {ends} with its other controls.")
 
 
 def _robust(pairs: Sequence[tuple[float, float]], *, decibels: bool) -> Form:
@@ -405,4 +416,3 @@ def _spread(controls: Mapping[str, ParameterDescription]) -> list[dict[str, floa
         else:
             columns[name] = [float(low + (high - low) * s) for s in shares]
     return [{name: float(f"{column[k]:.4g}") for name, column in columns.items()} for k in range(_SETS)]
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -36,6 +36,8 @@ _PASSES = ("highpass", "lowpass")
 #: Where sections are measured (Hz), and gains (dB) at which a band's shape and Q are.
 _CENTRE_HZ = 1000.0
 _GAINS_DB = (9.0, -9.0, 3.0)
+#: Far from the centre (Hz) a band should be the same section.
+_FAR_HZ = (100.0, 8000.0)
 
 #: Qs that matter; fits beyond are not used.
 _Q_RANGE = (0.15, 12.0)
@@ -45,13 +47,15 @@ _Q_STEPS = 8
 _CLOSE_DB = 0.5
 #: A band with a gain of exactly 0 dB breaks some plugins: they get this instead (dB).
 _NEARLY_ZERO_DB = 0.001
+#: A Q that is off by more than this share somewhere is worth a word.
+_FAR_SHARE = 0.05
 #: What one part in a hundred of difference in Q counts for when switches are chosen (dB).
 _Q_WEIGHT_DB = 5.0
 
 
 @dataclass(frozen=True)
 class _Shape:
-    """What a band does when it is set to a kind: how its Q follows, how well it fits."""
+    """What a band does when it is set to a kind: how its Q follows, how well it fits, what changes far from 1 kHz."""
 
     kind: eq.BiquadKind
     q_control: ParameterDescription | None
@@ -59,6 +63,7 @@ class _Shape:
     fixed_q: float
     error_db: float
     q_spread: float
+    far: tuple[str, ...] = ()
 
 
 def draft_equalizer(bench: Bench, report: Report) -> Recipe:
@@ -113,10 +118,13 @@ class _Study:
             self.zero_db = _NEARLY_ZERO_DB
             self.base = self._flat(self.zero_db)
             _, flat = response_db(self.bench, self.base)
-            self.remarks.append(f"A gain of exactly 0 dB breaks it, so bands are never closer to 0 than {self.zero_db} dB.")
-        if np.max(np.abs(flat)) > _CLOSE_DB:
+            self.remarks.append(
+                f"A gain of exactly 0 dB breaks it, so bands are never closer to 0 than {self.zero_db} dB."
+            )
+        off_db = float(np.max(np.abs(flat)))
+        if off_db > _CLOSE_DB:
             raise ProfileError(
-                f"{self.bench.description.name}: is not flat with all gains at 0 dB (up to {np.max(np.abs(flat)):.1f} dB); "
+                f"{self.bench.description.name}: is not flat with all gains at 0 dB (up to {off_db:.1f} dB); "
                 "write its profile by hand (docs/profiles.md)"
             )
 
@@ -153,7 +161,7 @@ class _Study:
             return found
         index = [c.name for c in _twin(band, found.q_control, self.bands)]
         control = next((c for c in band.q if c.name in index), None)
-        return _Shape(kind, control, found.q_form, found.fixed_q, found.error_db, found.q_spread) if control else None
+        return replace(found, q_control=control) if control else None
 
     def _measured(self, band: Band, kind: eq.BiquadKind) -> _Shape:
         q_control = self._working_q(band, kind)
@@ -161,7 +169,7 @@ class _Study:
             sections = [self._section(band, kind, {}, gain) for gain in self._gains(kind)]
             qs = [s.q for s in sections]
             worst = max(s.error_db for s in sections)
-            return _Shape(kind, None, None, float(np.median(qs)), worst, _spread(qs))
+            return _Shape(kind, None, None, float(np.median(qs)), worst, _spread(qs), self._far(band, kind, {}, qs[0]))
         values = _q_values(q_control)
         sections = self._sections_at(band, kind, q_control, values)
         inside = [k for k, s in enumerate(sections) if _is_ours(s)]
@@ -177,7 +185,21 @@ class _Study:
         others = [self._section(band, kind, {q_control.name: middle}, gain) for gain in self._gains(kind)]
         form = fit_form(*zip(*pairs, strict=True), decibels=False)
         worst = max(s.error_db for s in (*others, *(s for s in sections if _is_ours(s))))
-        return _Shape(kind, q_control, form, 0.0, worst, _spread([s.q for s in others]))
+        far = self._far(band, kind, {q_control.name: middle}, others[0].q)
+        return _Shape(kind, q_control, form, 0.0, worst, _spread([s.q for s in others]), far)
+
+    def _far(self, band: Band, kind: eq.BiquadKind, more: Mapping[str, Value], q: float) -> tuple[str, ...]:
+        """What is different at other frequencies, for people."""
+        low, high = _span_hz(band)
+        words = []
+        for hz in (hz for hz in _FAR_HZ if low <= hz <= high):
+            section = self._section(band, kind, more, self._gains(kind)[0], hz)
+            drift = section.q / q - 1.0
+            if abs(drift) > _FAR_SHARE or section.error_db > _CLOSE_DB:
+                words.append(
+                    f"at {hz:g} Hz its Q is off by {100.0 * drift:+.0f} %, its shape by {section.error_db:.2g} dB"
+                )
+        return tuple(words)
 
     def _sections_at(
         self, band: Band, kind: eq.BiquadKind, q_control: ParameterDescription, values: Sequence[float]
@@ -187,9 +209,11 @@ class _Study:
     def _gains(self, kind: str) -> tuple[float, ...]:
         return (0.0,) if kind in _PASSES else _GAINS_DB
 
-    def _section(self, band: Band, kind: eq.BiquadKind, more: Mapping[str, Value], gain_db: float) -> Section:
+    def _section(
+        self, band: Band, kind: eq.BiquadKind, more: Mapping[str, Value], gain_db: float, at_hz: float = _CENTRE_HZ
+    ) -> Section:
         low, high = _span_hz(band)
-        frequency = min(max(_CENTRE_HZ, low), high)
+        frequency = min(max(at_hz, low), high)
         if kind in _PASSES:
             gain_db = 0.0
         values = {**self._set(band, kind, frequency_hz=frequency, gain_db=gain_db), **more}
@@ -237,9 +261,14 @@ class _Study:
     def _own_switches(self) -> Iterator[ParameterDescription]:
         parts = {c.name for band in self.bands for c in _controls_of(band)}
         for control in self.bench.description.parameters:
-            if control.writable and control.name not in parts and roles.is_switch(control):
-                if not roles.is_cosmetic(control) and len(roles.positions(control)) <= 4 and not _belongs(control, self.bands):
-                    yield control
+            own = control.writable and control.name not in parts and not _belongs(control, self.bands)
+            if (
+                own
+                and roles.is_switch(control)
+                and not roles.is_cosmetic(control)
+                and len(roles.positions(control)) <= 4
+            ):
+                yield control
 
     def _cost(self, band: Band, kind: eq.BiquadKind) -> float:
         """How far a band is from one of our sections (dB): its shape, and whether its Q is the same at all gains."""
@@ -363,6 +392,7 @@ class _Study:
                 f"The Q of {section} depends on its gain (by {100.0 * shape.q_spread:.0f} %): it is right at "
                 f"{number(_GAINS_DB[0])} dB."
             )
+        recipe.doubts += [f"{section}: {words}." for words in shape.far]
         if shape.q_control is None or shape.q_form is None:
             if section not in _PASSES:
                 q = float(f"{min(max(shape.fixed_q, 0.2), 8.0):.4g}")
@@ -384,7 +414,7 @@ class _Study:
 
 def _kinds_of(band: Band) -> tuple[eq.BiquadKind, ...]:
     """Kinds of section a band may be, by its choices, its name, or else a bell."""
-    kinds = tuple(kind for _, kind in dict((k, (s, k)) for s, k in SECTIONS).values())
+    kinds = tuple(dict.fromkeys(kind for _, kind in SECTIONS))
     if band.shapes:
         return tuple(kind for kind in kinds if kind in band.shapes)
     return tuple(kind for kind in kinds if kind == (band.shape or "bell"))
@@ -397,13 +427,16 @@ def _controls_of(band: Band) -> list[ParameterDescription]:
 
 def _belongs(control: ParameterDescription, bands: Sequence[Band]) -> bool:
     """Whether a control bears the number of a band."""
-    return bool(set(roles.words(control.name)) & {word for band in bands for word in band.key.split() if word.isdigit()})
+    return bool(
+        set(roles.words(control.name)) & {word for band in bands for word in band.key.split() if word.isdigit()}
+    )
 
 
 def _likeness(band: Band) -> tuple[object, ...]:
     """What bands that are built alike have in common."""
     return tuple(
-        (re.sub(r"\d+", "#", c.name) if band.shapes else c.name, c.minimum, c.maximum, c.choices) for c in _controls_of(band)
+        (re.sub(r"\d+", "#", c.name) if band.shapes else c.name, c.minimum, c.maximum, c.choices)
+        for c in _controls_of(band)
     )
 
 

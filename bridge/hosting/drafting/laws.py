@@ -1,4 +1,4 @@
-"""Fits what was measured of a plugin to our equations: filter sections, dynamics curves and times, and the form of each knob.
+"""Fits what was measured of a plugin to our equations: sections, curves, times, and the form of each knob.
 
 No plugin is run here.
 """
@@ -131,14 +131,20 @@ def _log_forms(x: Audio, v: Audio) -> list[Form]:
     span = (float(x.min()) / _BEYOND, float(x.max()) * _BEYOND)
     for degree in (1, 2, 3):
         if len(x) > degree + 2 and np.ptp(np.log(x)) > 0.0:
-            power = np.polynomial.Polynomial.fit(np.log(x), np.log(v), degree).convert()
-            forms.append(Form(_power_text(power.coef), lambda a, p=power: math.exp(float(p(math.log(a)))), span=span))
+            forms.append(_power_form(x, v, degree, span))
     return forms
 
 
-def _power_text(coefficients: Sequence[float]) -> str:
+def _power_form(x: Audio, v: Audio, degree: int, span: tuple[float, float]) -> Form:
+    power = np.polynomial.Polynomial.fit(np.log(x), np.log(v), degree).convert()
+    return Form(
+        _power_text(np.asarray(power.coef, dtype=np.float64)), lambda a: math.exp(float(power(math.log(a)))), span=span
+    )
+
+
+def _power_text(coefficients: Audio) -> str:
     if len(coefficients) == 2:
-        return f"{number(math.exp(coefficients[0]))} * {{x}} ** {number(float(coefficients[1]))}"
+        return f"{number(math.exp(float(coefficients[0])))} * {{x}} ** {number(float(coefficients[1]))}"
     terms = [f"{_signed(float(c))} * log({{x}})" + f" ** {k}" * (k > 1) for k, c in enumerate(coefficients) if k > 0]
     return f"exp({number(float(coefficients[0]))} {' '.join(terms)})"
 
@@ -200,9 +206,7 @@ _RESPONSE_FLOOR_DB = -50.0
 
 def section_db(kind: eq.BiquadKind, frequency_hz: float, gain_db: float, q: float, at_hz: Audio, rate: float) -> Audio:
     """Magnitude (dB) of an RBJ section at some frequencies."""
-    b0, b1, b2, a1, a2 = eq.biquad(
-        kind, frequency_hz=frequency_hz, gain_db=gain_db, q=q, sample_rate_hz=rate, xp=np
-    )
+    b0, b1, b2, a1, a2 = eq.biquad(kind, frequency_hz=frequency_hz, gain_db=gain_db, q=q, sample_rate_hz=rate, xp=np)
     z = np.exp(-2j * np.pi * at_hz / rate)
     magnitude = np.abs((b0 + b1 * z + b2 * z * z) / (1.0 + a1 * z + a2 * z * z))
     return np.asarray(20.0 * np.log10(np.maximum(magnitude, 1e-10)))
@@ -238,9 +242,13 @@ def fit_section(
     for start_q in (0.5, 1.5, 6.0):
         start = np.clip([math.log(frequency_hz), math.log(start_q), gain_db], *ends)
         size = 3 if has_gain else 2
-        found = scipy.optimize.least_squares(curve, start[:size], bounds=(ends[0][:size], ends[1][:size]), x_scale="jac")
+        found = scipy.optimize.least_squares(
+            curve, start[:size], bounds=(ends[0][:size], ends[1][:size]), x_scale="jac"
+        )
         error = float(np.max(np.abs(found.fun)))
-        section = Section(kind, math.exp(found.x[0]), float(found.x[2]) if has_gain else 0.0, math.exp(found.x[1]), error)
+        section = Section(
+            kind, math.exp(found.x[0]), float(found.x[2]) if has_gain else 0.0, math.exp(found.x[1]), error
+        )
         best = section if best is None or section.error_db < best.error_db else best
         if best.error_db < 0.01:
             break

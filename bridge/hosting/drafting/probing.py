@@ -86,7 +86,8 @@ class Bench:
             if count in self.description.channels:
                 return count
         raise PluginRefusalError(
-            f"{self.description.name}: takes {self.description.channels} channels; only mono and stereo plugins can be profiled"
+            f"{self.description.name}: takes {self.description.channels} channels; "
+            "only mono and stereo plugins can be profiled"
         )
 
     def run(self, values: Values, audio: Audio, *, sample_rate_hz: float = RATE_HZ) -> Audio:
@@ -145,7 +146,7 @@ def stair_ends(*, step_s: float = STAIR_S, sample_rate_hz: float = RATE_HZ) -> n
 
 
 def material(*, seconds: float = 1.5) -> Audio:
-    """Music-like stereo with drums left and a voice right, so that it matters which side is listened to. shape=(2, n)."""
+    """Drums left and a voice right, so that it matters which side a plugin listens to, shape=(2, n)."""
     drums, voice = (null_test.material(kind, seconds=seconds, sample_rate_hz=RATE_HZ) for kind in ("drums", "voice"))
     return np.stack([drums[0] + 0.2 * voice[0], voice[1] + 0.2 * drums[1]])
 

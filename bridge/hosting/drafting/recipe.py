@@ -100,7 +100,7 @@ class Recipe:
         """Keep a physical parameter within a range, where that is less than its own."""
         low, high = max(low, parameter.minimum), min(high, parameter.maximum)
         if (low, high) != (parameter.minimum, parameter.maximum):
-            self.limits[parameter.name] = (float(f"{low:.6g}"), float(f"{high:.6g}"))
+            self.limits[parameter.name] = (round(low, 4) + 0.0, round(high, 4) + 0.0)
 
 
 def toml(value: str | float) -> str:
@@ -133,7 +133,11 @@ def write_recipe(recipe: Recipe, description: PluginDescription, bundle: Path, m
     lines += [setting.line(ids.get(setting.parameter, "")) for setting in recipe.settings]
     lines += ["]", "", *_unknown(recipe, description)]
     if recipe.limits:
-        lines += ["[limits]", *(f"{n} = [{number(low)}, {number(high)}]" for n, (low, high) in recipe.limits.items()), ""]
+        lines += [
+            "[limits]",
+            *(f"{n} = [{number(low)}, {number(high)}]" for n, (low, high) in recipe.limits.items()),
+            "",
+        ]
     lines += ["[plugin]", f"name = {toml(description.name)}", f"bundle = {toml(bundle.name)}"]
     lines += [f"class_id = {toml(description.class_id)}", f"version = {toml(description.version)}"]
     if recipe.expected:

@@ -48,7 +48,8 @@ def draft_reverb(bench: Bench, report: Report) -> Recipe:
     found = roles.find_roles(bench.description, REVERB.type)
     if "decay_s" not in found:
         raise ProfileError(
-            f"{bench.description.name}: no control is named like a decay time; write its profile by hand (docs/profiles.md)"
+            f"{bench.description.name}: no control is named like a decay time; "
+            "write its profile by hand (docs/profiles.md)"
         )
     study = _Study(bench, found)
     study.begin()
@@ -75,7 +76,9 @@ class _Study:
         for role, end in ((roles.DRY, "minimum"), (roles.EARLY, "minimum"), (roles.MIX, "maximum")):
             control = role.find(free)
             if control is not None:
-                setting = fixed(control, float(getattr(control, end) if getattr(control, end) is not None else -math.inf))
+                setting = fixed(
+                    control, float(getattr(control, end) if getattr(control, end) is not None else -math.inf)
+                )
                 self.base[control.name] = setting.text if setting.text is not None else float(setting.value or 0.0)
 
     # ------------------------------------------------------------------ measuring
@@ -163,7 +166,9 @@ class _Study:
         if self._in_percent():
             start, slope = start - eq.gain_to_db(_LEVEL_PERCENT), slope
             gain = f"db_to_gain(level_db - {_sum(start, slope)})"
-            recipe.settings.append(Setting(control.name, f"0 if level_db == level_db_off else min({gain}, {number(top)})"))
+            recipe.settings.append(
+                Setting(control.name, f"0 if level_db == level_db_off else min({gain}, {number(top)})")
+            )
             highest = eq.gain_to_db(top / _LEVEL_PERCENT) + min(own_db)
         else:
             start -= _LEVEL_DB
@@ -188,7 +193,10 @@ class _Study:
             low, high = float(control.minimum or 0.0), float(control.maximum or 0.0)
             end = low if name == "low_cut" else high
             recipe.settings.append(
-                Setting(control.name, f"{number(end)} if {side} == {side}_off else min(max({side}, {number(low)}), {number(high)})")
+                Setting(
+                    control.name,
+                    f"{number(end)} if {side} == {side}_off else min(max({side}, {number(low)}), {number(high)})",
+                )
             )
             keeps_high = parameter.maximum if name == "high_cut" else high
             recipe.limit(parameter, max(low, parameter.minimum), keeps_high)
@@ -198,8 +206,8 @@ class _Study:
         else:
             recipe.settings.append(Setting(control.name, "100 * width"))
             recipe.limit(width, float(control.minimum or 0.0) / 100.0, float(control.maximum or 0.0) / 100.0)
-        again = [self._response(decay_s=_DECAY_S) for _ in range(2)]
-        if not np.array_equal(*again):
+        first, second = (self._response(decay_s=_DECAY_S) for _ in range(2))
+        if not np.array_equal(first, second):
             recipe.doubts.append("It is random: the same input sounds a little different every time.")
         recipe.expected = "another reverb algorithm: the reflections differ sample by sample, so nothing can cancel"
 

@@ -86,7 +86,9 @@ class _Role:
     units: frozenset[str]
     against: str = r"(?!)"
 
-    def find(self, controls: Iterable[ParameterDescription], taken: Collection[str] = ()) -> ParameterDescription | None:
+    def find(
+        self, controls: Iterable[ParameterDescription], taken: Collection[str] = ()
+    ) -> ParameterDescription | None:
         """The best control for the role, or None."""
         fitting = [c for c in controls if c.name not in taken and is_number(c) and not is_cosmetic(c)]
         for pattern in self.patterns:
@@ -120,7 +122,9 @@ _DYNAMICS: dict[str, _Role] = {
     "knee_db": _Role((r"\bknee\b",), _DB),
 }
 _MAKEUP = _Role((r"\bmake ?up\b", r"\b(output|post) gain\b", r"^gain$|^output$"), _DB, r"\blevel\b")
-_RANGE = _Role((r"\brange\b", r"\breduction\b|\bfloor\b|\bclose\b|\bdepth\b|\battenuation\b"), _DB, r"\bgain reduction\b")
+_RANGE = _Role(
+    (r"\brange\b", r"\breduction\b|\bfloor\b|\bclose\b|\bdepth\b|\battenuation\b"), _DB, r"\bgain reduction\b"
+)
 
 _ROLES: dict[str, dict[str, _Role]] = {
     COMPRESSOR.type: {**_DYNAMICS, "makeup_db": _MAKEUP},
@@ -131,7 +135,9 @@ _ROLES: dict[str, dict[str, _Role]] = {
         "low_cut": _Role((r"\b(low ?cut|high ?pass|hpf)\b",), _HZ),
         "high_cut": _Role((r"\b(high ?cut|low ?pass|lpf)\b",), _HZ),
         "width": _Role((r"\bwidth\b",), frozenset({"%"})),
-        "level_db": _Role((r"\b(wet|late|reverb) (level|gain|amount)\b", r"^wet$", r"\blevel\b"), frozenset({"%"}) | _DB, "dry|early"),
+        "level_db": _Role(
+            (r"\b(wet|late|reverb) (level|gain|amount)\b", r"^wet$", r"\blevel\b"), frozenset({"%"}) | _DB, "dry|early"
+        ),
     },
 }
 

@@ -1,0 +1,9 @@
+"""Names of what an analysis leaves in its folder; who writes and reads the files lives elsewhere."""
+
+from __future__ import annotations
+
+FOLDER_SUFFIX = ".mixbridge"
+GRAPH_FILE, MATCH_FILE, REPORT_FILE = "graph.json", "match.wav", "report.html"
+
+#: The render of a session by the plugins that are written in it.
+REAL_FILE = "real.wav"
