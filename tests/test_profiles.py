@@ -22,7 +22,14 @@ from .suites import installed
 
 #: Settings per rate. Most plugins take some hundredths of a second; one that allocates half a
 #: gigabyte for each render, or loads a file, takes one.
-SETS = {"lsp/delay": 6, "lsp/reverb": 4, "zam/reverb": 6, "zam/reverb_plate": 6, "pedalboard/reverb": 10}
+SETS = {
+    "lsp/delay": 4,
+    "lsp/reverb": 4,
+    "pedalboard/delay": 25,
+    "pedalboard/reverb": 10,
+    "zam/reverb": 6,
+    "zam/reverb_plate": 6,
+}
 USUAL_SETS = 50
 WORKERS = min(os.cpu_count() or 1, 4)
 

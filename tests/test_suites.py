@@ -481,3 +481,21 @@ def test_null_depth() -> None:
     # Silence against silence is no failure, noise against silence is one.
     assert null_depth_db(np.full((2, 9), 1e-9), np.zeros((2, 9))) < -50
     assert null_depth_db(np.full((2, 9), 1e-3), np.zeros((2, 9))) > 50
+
+
+# ------------------------------------------------------------------------------ documentation
+
+
+def test_the_page_shows_the_figures_of_the_profiles() -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "profiles.md").read_text(encoding="utf-8")
+    table = page.partition("<!-- measured: begin -->")[2].partition("<!-- measured: end -->")[0]
+    rows = {(c[1], c[2]): c[3:5] for c in (line.split("|") for line in table.splitlines()) if len(c) > 5}
+    for suite, name in shipped():
+        measured = profile_of(suite, name).measured
+        if measured is not None:
+            row = rows[f" `{suite}` ", f" `{name}` "]
+            assert [float(cell) for cell in row] == [measured.worst_null_db, measured.median_null_db]
+    for suite in SHIPPED:
+        assert f"| `{suite}` |" in page
+    for name in LAWS:
+        assert not name or f"| `{name}` |" in page

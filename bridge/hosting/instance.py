@@ -55,8 +55,8 @@ _LEAST_BACKGROUND_CALLS, _MOST_BACKGROUND_CALLS, _BACKGROUND_FRAMES = 64, 4000, 
 #: and up to three pieces of work follow one another.
 _REST_S = 0.6
 _LOOK_EVERY_S = 0.005
-#: Running for less than this between two looks is no work.
-_WORK_NS = 300_000
+#: Running for less than this between two looks, and this share of the time between them, is no work.
+_WORK_NS, _WORK_SHARE = 300_000, 0.01
 #: A file is loaded within these times: unheard and at rest, at most.
 _UNHEARD_S, _FILE_LIMIT_S = 4.0, 60.0
 #: Length of the signal that is repeated while files load; no less than the largest part of a convolution.
@@ -91,10 +91,11 @@ class Rest:
         time.sleep(_LOOK_EVERY_S)
         awake, ran_ns = other_threads()
         now_s = time.monotonic()
-        if ran_ns - self._ran_ns > _WORK_NS:
+        passed_s = now_s - self._counted_s
+        if ran_ns - self._ran_ns > _WORK_NS + _WORK_SHARE * passed_s * 1e9:
             self.seconds = 0.0
         elif not awake:
-            self.seconds += now_s - self._counted_s
+            self.seconds += passed_s
         self._counted_s, self._ran_ns = now_s, ran_ns
 
 
@@ -156,8 +157,8 @@ class Hosted(ABC):
         return output
 
 
-def load(ref: PluginRef) -> Hosted:
-    """Load a plugin.
+def load(ref: PluginRef, *, alive: Alive) -> Hosted:
+    """Load a plugin; `alive` is called between the steps, some of which take long.
 
     Raises
     ------
@@ -168,7 +169,7 @@ def load(ref: PluginRef) -> Hosted:
     """
     if ref.path is None:
         return HostedBuiltin(ref)
-    hosted = HostedVst3(ref, ref.path)
+    hosted = HostedVst3(ref, ref.path, alive=alive)
     _keep_threads(ref.path)
     return hosted
 
@@ -176,10 +177,11 @@ def load(ref: PluginRef) -> Hosted:
 class HostedVst3(Hosted):
     """A VST3 in pedalboard."""
 
-    def __init__(self, ref: PluginRef, path: Path) -> None:
+    def __init__(self, ref: PluginRef, path: Path, *, alive: Alive) -> None:
         self.ref = ref
         self._path = path
         self._plugin: Any = _load_vst3(ref, path)
+        alive()
         # Whatever the host guessed of the plugin, resetting it means making a new instance.
         self._plugin._reload_type = type(self._plugin._reload_type).PersistsAudioOnReset
         self._facts: dict[str, ParameterFacts] = {}
@@ -191,6 +193,7 @@ class HostedVst3(Hosted):
             raise PluginError(f"{ref.label}: has class id {found}, not {ref.class_id}; scan the plugins again")
         self._latency_samples = int(self._plugin.reported_latency_samples)
         self.channels = self._accepted_channels()
+        alive()
         self._default = decode_raw_state(self._plugin.raw_state)
         self._lsp_default = decode_lsp_state(self._default[0]) if is_lsp_state(self._default[0]) else {}
         self._state_ids = self._ids_of_parameters()
@@ -414,11 +417,11 @@ class HostedVst3(Hosted):
             last = now
             rested.pause()
             alive()
-            if rested.seconds > (_REST_S if change > _HEARD else _UNHEARD_S):
+            if change > _HEARD and rested.seconds > _REST_S:
+                return last
+            if rested.seconds > _UNHEARD_S:
                 break
-        if _difference(last, before) <= _HEARD:
-            raise PluginRefusalError(f"{self.ref.label}: {path}: loading it changed nothing; is it silent or unused?")
-        return last
+        raise PluginRefusalError(f"{self.ref.label}: {path}: loading it changed nothing; is it silent or unused?")
 
     def _longest_frames(self, files: Mapping[str, str]) -> int:
         """Frames of the longest of the files at the rate that is active, and of a second more."""

@@ -74,7 +74,7 @@ class Worker:
         crowded = resident_mb(os.getpid()) > self._memory_limit_mb / 2
         while self._loaded and (crowded or len(self._loaded) >= self._most_plugins):
             self._loaded.popitem(last=False)
-        self._loaded[ref] = load(ref)
+        self._loaded[ref] = load(ref, alive=self.alive)
         self.alive()
         return self._loaded[ref]
 

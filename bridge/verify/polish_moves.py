@@ -184,7 +184,7 @@ class Surrogate:
         self._meter = bench.loss.meter
         self._windows = [self._window(bench, node_id, part) for part in self._parts(bench, node_id)]
 
-    def descend(self, *, radius: float, steps: int) -> Positions | None:
+    def descend(self, *, radius: float, steps: int) -> Positions:
         """Descend on the loss within a distance of the present settings.
 
         Parameters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +45,8 @@ _ASLEEP_DB = -30.0
 _ALIKE, _ALIKE_DB = 3.0, 0.02
 #: A steady curve is not ours if it is off by more than this (dB).
 _BAD_CURVE_DB = 0.2
+#: Times are not looked for where the curve is off by more than this (dB).
+_HOPELESS_DB = 2.0
 #: More positions than this are a list of presets rather than a switch.
 _MOST_POSITIONS = 8
 
@@ -51,8 +54,8 @@ _MOST_POSITIONS = 8
 _SPANS: Mapping[str, tuple[float, float]] = {
     "threshold_db": (-35.3, -13.1),
     "ratio": (1.7, 8.0),
-    "attack_ms": (3.0, 30.0),
-    "release_ms": (20.0, 90.0),
+    "attack_ms": (2.0, 15.0),
+    "release_ms": (20.0, 50.0),
     "knee_db": (0.0, 9.0),
     "makeup_db": (0.0, 6.0),
     "range_db": (12.0, 36.0),
@@ -197,15 +200,17 @@ class _Study:
         outputs = self._outputs(switches, settings)
         same = start is not None and all(map(np.array_equal, outputs, start.gains))
         music = self._run(switches, settings, self.music)
+        works = self._works(music)
         trials = []
         for law in self.laws:
-            if start is not None and same and start.fit.law == law:
+            if not works:
+                fit = DynamicsFit(law, self._start(settings), math.inf)
+            elif start is not None and same and start.fit.law == law:
                 fit = start.fit
             else:
                 fit = self._fit(law, outputs, settings)
-            trials.append(
-                _Trial(dict(switches), fit, null_depth_db(music, self._reference(fit, self.music)), outputs, music)
-            )
+            depth_db = null_depth_db(music, self._reference(fit, self.music)) if works else 0.0
+            trials.append(_Trial(dict(switches), fit, depth_db, outputs, music))
         return trials
 
     def _outputs(self, switches: Mapping[str, Value], settings: Mapping[str, float]) -> tuple[Audio, Audio]:
@@ -219,6 +224,8 @@ class _Study:
     def _fit(self, law: str, outputs: tuple[Audio, Audio], settings: Mapping[str, float]) -> DynamicsFit:
         start = self._start(settings)
         curve = fit_curve(self.processor, law, outputs[0], start=start, held=self._held())
+        if curve.error_db > _HOPELESS_DB:
+            return curve
         return fit_times(self.processor, law, outputs[1], start=curve.parameters)
 
     def _start(self, settings: Mapping[str, float]) -> dict[str, float]:

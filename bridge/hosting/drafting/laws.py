@@ -167,10 +167,11 @@ def reach(form: Form, parameter: Parameter, *, low: float, high: float) -> tuple
     else:
         points = np.linspace(parameter.minimum, parameter.maximum, 2000)
     points = np.clip(points, parameter.minimum, parameter.maximum)
-    slack = 1e-6 * max(abs(low), abs(high), 1e-9) if math.isfinite(low + high) else 0.0
+    # Ends are texts of few digits.
+    low, high = low - 1e-6 * abs(low), high + 1e-6 * abs(high)
 
     def fits(x: float) -> bool:
-        return form.span[0] <= x <= form.span[1] and low - slack <= form.value(x) <= high + slack
+        return form.span[0] <= x <= form.span[1] and low <= form.value(x) <= high
 
     inside = [k for k, p in enumerate(points) if fits(float(p))]
     if not inside:
@@ -390,7 +391,7 @@ def _fit(
     span = ends[1] - ends[0]
     begin = np.clip([_scaled(p, start[p.name]) for p in free], ends[0] + 1e-3 * span, ends[1] - 1e-3 * span)
     found = scipy.optimize.least_squares(
-        difference, begin, bounds=(ends[0], ends[1]), x_scale=0.05 * span, diff_step=1e-4, max_nfev=60
+        difference, begin, bounds=(ends[0], ends[1]), x_scale=0.05 * span, diff_step=1e-4, max_nfev=30
     )
     return DynamicsFit(law, physical(found.x), float(np.sqrt(np.mean(found.fun**2))))
 

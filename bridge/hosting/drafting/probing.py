@@ -37,21 +37,19 @@ _RESPONSE_POINTS = 240
 
 #: Levels (dBFS) of the steps that show the times, and how long each lasts (s): down takes longer than up.
 STEPS = (
-    (-60.0, 0.05),
-    (-12.0, 0.1),
-    (-30.0, 0.25),
-    (-3.0, 0.1),
-    (-45.0, 0.3),
-    (-18.0, 0.1),
-    (-60.0, 0.3),
-    (-6.0, 0.1),
-    (-36.0, 0.25),
-    (0.0, 0.1),
-    (-55.0, 0.35),
+    (-60.0, 0.03),
+    (-12.0, 0.06),
+    (-30.0, 0.15),
+    (-3.0, 0.06),
+    (-45.0, 0.2),
+    (-18.0, 0.06),
+    (-60.0, 0.2),
+    (-6.0, 0.06),
+    (-36.0, 0.15),
 )
 #: Levels of the stairs that show the steady curve, and how long each lasts.
 STAIRS_DB = tuple(float(level) for level in np.arange(-69.0, 0.1, 2.5))
-STAIR_S = 0.09
+STAIR_S = 0.06
 #: Both halves of a square wave have the same magnitude: no ripple on any detector of peaks or powers.
 _SQUARE_HZ = 500.0
 
