@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .bridge.verify.settings import DEFAULT_POLISH_TRIALS
 from .cli_output import complain, errors_for_people, print_json, print_table, progress_bar
 
 if TYPE_CHECKING:
+    from .bridge.verify.polished import Polished
     from .bridge.verify.results import Verification
 
 _WHEN_STOPPED = "stopped; the same command goes on with what is not verified yet"
@@ -41,6 +43,16 @@ def verify(
     time_limit: Annotated[
         float, typer.Option("--time-limit", help="Seconds a plugin may take to answer.", min=0.1)
     ] = 30.0,
+    polish: Annotated[
+        bool, typer.Option("--polish", help="Improve the worst nodes with the real plugins; writes a new graph.")
+    ] = False,
+    polish_all: Annotated[
+        bool, typer.Option("--polish-all", help="Improve every node, also those whose plugin differs in nothing.")
+    ] = False,
+    polish_trials: Annotated[
+        int, typer.Option("--polish-trials", help="Settings to try for each node.", min=1)
+    ] = DEFAULT_POLISH_TRIALS,
+    seed: Annotated[int, typer.Option(help="The same seed tries the same settings.", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print all results as JSON.")] = False,
 ) -> None:
     """Render written sessions with real plugins and measure what was lost.
@@ -63,6 +75,10 @@ def verify(
             again=again,
             allow_unverified=allow_unverified,
             time_limit_s=time_limit,
+            polish=polish or polish_all,
+            polish_every_node=polish_all,
+            polish_trials=polish_trials,
+            seed=seed,
         )
         with progress_bar() as bar:
             results = verify_paths(
@@ -108,3 +124,20 @@ def _print_results(results: Sequence[Verification]) -> None:
     for result in results:
         for note in result.notes:
             complain(f"{result.path}: {note}")
+        if result.polished is not None:
+            _print_polished(result.path, result.polished)
+
+
+def _print_polished(path: str, polished: Polished) -> None:
+    from .bridge.report.real import loss_text
+
+    changed = [node.id for node in polished.nodes if node.after]
+    if polished.graph:
+        losses = f"L_a {loss_text(polished.loss_before)} to {loss_text(polished.loss_after)}"
+        typer.echo(f"{path}: polished, {losses} ({', '.join(changed)})")
+        typer.echo(f"  {polished.graph}")
+    if polished.session:
+        typer.echo(f"  {polished.session}")
+    for words in (polished.note, *(f"{node.id}: {node.note}" for node in polished.nodes if node.note)):
+        if words:
+            complain(f"{path}: {words}")

@@ -111,8 +111,8 @@ def measure(pool: PluginPool, audio: NDArray[np.float32], *, repeats: int) -> li
     other = InProcess(length_s)
     for index, (plugin, values) in enumerate(plugins().items()):
 
-        def through_pool(plugin=plugin, settings=PluginSettings(values)) -> None:
-            pool.render(plugin, settings, audio, sample_rate_hz=RATE_HZ, block_frames=BLOCK_FRAMES)
+        def through_pool(plugin=plugin, values=values) -> None:
+            pool.render(plugin, PluginSettings(values), audio, sample_rate_hz=RATE_HZ, block_frames=BLOCK_FRAMES)
 
         load_s = other.seconds_of(index)
         through_pool(), other.seconds_of(index)

@@ -57,9 +57,11 @@ def test_every_parameter_has_a_finite_gradient(kind: str, law: str) -> None:
     audio = torch.tensor(programme(seconds=1.0, rate_hz=30000), dtype=torch.float32).expand(3, 2, -1)
     twin(audio, mix=mix, **parameters).square().mean().backward()
     for name, tensor in {**parameters, "mix": mix}.items():
-        assert tensor.grad is not None and torch.isfinite(tensor.grad).all(), name
+        assert tensor.grad is None or torch.isfinite(tensor.grad).all(), name
     moved = [name for name, tensor in parameters.items() if tensor.grad is not None and tensor.grad.abs().max() > 0]
-    assert set(moved) == set(spec_of(kind).names)
+    # A gate that follows the power has no floor.
+    without = {"range_db"} if law_of(law, kind).gate == "power" and kind == "gate" else set()
+    assert set(moved) == set(spec_of(kind).names) - without
 
 
 @pytest.mark.parametrize("kind", ["compressor", "gate", "eq"])

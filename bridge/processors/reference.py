@@ -319,6 +319,7 @@ def _gate(audio: Audio, p: Parameters, rate: float, law: Law) -> Audio:
         release = eq.time_constant(eq.RMS_RELEASE_MS, sample_rate_hz=rate, xp=np)
         power = np.stack([_follow(row * row, 1.0, float(release)) for row in _detected(audio, law)])
         level = _to_db(np.stack([_follow(row, *_steps(p, rate)) for row in np.sqrt(power)]))
+        p = {**p, "range_db": np.inf}
     else:
         level = detector_level_db(audio, p, sample_rate_hz=rate, law=law)
     static = {name: p[name] for name in ("threshold_db", "ratio", "range_db", "knee_db")}

@@ -89,13 +89,20 @@ def fit_form(physical: Sequence[float], plugin: Sequence[float], *, decibels: bo
         Judge errors in dB and look for an offset; otherwise judge shares and look for a factor.
     """
     x, v = np.asarray(physical, dtype=np.float64), np.asarray(plugin, dtype=np.float64)
-    candidates = _linear_forms(x, v) if decibels else [*_linear_forms(x, v), *_log_forms(x, v)]
+    good = _GOOD_DB if decibels else _GOOD_SHARE
+    best = _best_form(_linear_forms(x, v), x, v, decibels=decibels, good=good)
+    if decibels or best.worst < good:
+        return best
+    return _best_form([best, *_log_forms(x, v)], x, v, decibels=decibels, good=good)
+
+
+def _best_form(forms: Sequence[Form], x: Audio, v: Audio, *, decibels: bool, good: float) -> Form:
+    """The first form that is good enough, or so much better than those before that it is worth its constants."""
     judged = []
-    for form in candidates:
+    for form in forms:
         errors = np.abs([form.value(a) - b for a, b in zip(x, v, strict=True)])
         worst = float(np.max(errors if decibels else errors / np.maximum(np.abs(v), 1e-9)))
         judged.append(replace(form, worst=worst))
-    good = _GOOD_DB if decibels else _GOOD_SHARE
     best = judged[0]
     for form in judged[1:]:
         if best.worst > 0.1 * good and form.worst * _WORTH < best.worst:
@@ -290,6 +297,8 @@ _EXACT_DB = 0.01
 _SEEN_KNEE_DB = 1.5
 #: Length of a step (s) on which the reference, at its shortest times, is steady.
 _SHORT_STEP_S = 0.014
+#: Evaluations after which a fit that has not settled is taken as it is.
+_MOST_TRIALS = 60
 #: Every how many samples gains are compared.
 _STRIDE = 12
 
@@ -391,7 +400,7 @@ def _fit(
     span = ends[1] - ends[0]
     begin = np.clip([_scaled(p, start[p.name]) for p in free], ends[0] + 1e-3 * span, ends[1] - 1e-3 * span)
     found = scipy.optimize.least_squares(
-        difference, begin, bounds=(ends[0], ends[1]), x_scale=0.05 * span, diff_step=1e-4, max_nfev=30
+        difference, begin, bounds=(ends[0], ends[1]), x_scale=0.05 * span, diff_step=1e-4, max_nfev=_MOST_TRIALS
     )
     return DynamicsFit(law, physical(found.x), float(np.sqrt(np.mean(found.fun**2))))
 
