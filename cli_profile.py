@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,10 +64,13 @@ def profile_command(
 
 
 def _facts(draft: Draft, file: Path) -> list[tuple[str, str]]:
+    from .bridge.hosting.places import data_folder
     from .bridge.null_test import targets
+    from .bridge.suites import OWN_FOLDER
 
     profile, measured = draft.profile, draft.measured
-    target_db, _ = targets(profile)
+    # What all profiles should reach, not what this one states of itself.
+    target_db, _ = targets(replace(profile, shortfall=None))
     deep = sum(result.null_db <= target_db for result in draft.results)
     facts = [
         ("Plugin", draft.description.name),
@@ -78,7 +82,10 @@ def _facts(draft: Draft, file: Path) -> list[tuple[str, str]]:
     if measured.worst_response_db is not None:
         facts.append(("Response", f"within {measured.worst_response_db:g} dB"))
     facts += [("Found", finding) for finding in draft.findings]
-    facts += [("File", str(file)), ("Use it with", f"--plugins {profile.processor}={profile.suite}:{profile.name}")]
+    own = (data_folder() / OWN_FOLDER).absolute()
+    choice = f"--plugins {profile.processor}={profile.suite}:{profile.name}"
+    where = choice if file.parent.parent == own else f"put it into {own / profile.suite}, then {choice}"
+    facts += [("File", str(file)), ("Use it with", where)]
     return facts
 
 

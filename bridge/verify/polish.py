@@ -230,6 +230,8 @@ class _NodePolish:
             except ParameterError:
                 # Its law, or one behind it, has no gradient.
                 return
+            if not surrogate.trusted:
+                return
             goal = surrogate.descend(radius=radius, steps=_STEPS)
             del surrogate
             share = self._backtrack(room, goal)

@@ -31,6 +31,10 @@ Positions = dict[str, float]
 #: The parts of a song the gradient is taken on, in turn: at most this many, of this many whole seconds.
 WINDOWS, WINDOW_S = 4, 4
 
+#: A twin that misses more than this share of what the plugin does to the signal (energy) points nowhere:
+#: another reverb of the same length and level has the same sound and none of its samples.
+_LARGEST_MISFIT = 0.5
+
 #: A descent ends with this share of its first step: the windows do not agree to the last bit.
 _FINAL_RATE_SHARE = 0.2
 
@@ -184,6 +188,13 @@ class Surrogate:
         self._meter = bench.loss.meter
         self._windows = [self._window(bench, node_id, part) for part in self._parts(bench, node_id)]
 
+    @property
+    def trusted(self) -> bool:
+        """Whether the twin does to the signal what the plugin does."""
+        missed = sum(_scored_energy(w.after - w.twin_after) for w in self._windows)
+        done = sum(_scored_energy(w.after - w.source) for w in self._windows)
+        return missed <= _LARGEST_MISFIT * done
+
     def descend(self, *, radius: float, steps: int) -> Positions:
         """Descend on the loss within a distance of the present settings.
 
@@ -267,6 +278,10 @@ class Surrogate:
         bare = _Window(source, after, rests, song, self._features(target), none, none)
         twin_after, twin_song = self._wet(bare, {}), self._behind(bare, after)
         return _Window(source, after, rests, song, bare.target, twin_after, twin_song)
+
+
+def _scored_energy(signal: Tensor) -> float:
+    return float(signal[..., skipped_frames(signal.shape[-1]) :].double().square().sum())
 
 
 def _constants(insert: Insert) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from ..features import OCTAVE_CENTRES_HZ, Signal, features
 from ..graph import Stem
 from ..hosting.pool import PluginPool
 from ..render import render_graph
-from ..result_folder import MATCH_FILE
+from ..result_folder import GRAPH_FILE, MATCH_FILE
 from .blame import contributions
 from .inputs import digest, still_valid
 from .locate import Job, Opened, open_job, real_file, result_file, routing_notes, target_of
@@ -173,7 +173,8 @@ def _graph_render(opened: Opened, options: RenderOptions) -> Audio | None:
     if graph is None or job.graph_path is None:
         return None
     file = job.graph_path.parent / MATCH_FILE
-    if file.is_file():
+    # Another graph in that folder, as of polishing, has another render.
+    if job.graph_path.name == GRAPH_FILE and file.is_file():
         info = probe(file)
         if (info.sample_rate_hz, info.frames, info.channels) == (graph.sample_rate_hz, opened.frames, 2):
             return read_audio(file).astype(np.float64)

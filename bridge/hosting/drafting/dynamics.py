@@ -40,7 +40,7 @@ _DEEP_DB = -70.0
 #: A position of a switch must deepen the null by this much (dB) to be taken.
 _GAIN_DB = 1.0
 #: An output that is the input within this (dB), but for a constant gain, was not processed.
-_ASLEEP_DB = -30.0
+_ASLEEP_DB = -70.0
 #: Laws are told apart by how well they fit the level steps where that differs by more than this factor, or dB.
 _ALIKE, _ALIKE_DB = 3.0, 0.02
 #: A steady curve is not ours if it is off by more than this (dB).

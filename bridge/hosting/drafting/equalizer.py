@@ -197,7 +197,7 @@ class _Study:
             drift = section.q / q - 1.0
             if abs(drift) > _FAR_SHARE or section.error_db > _CLOSE_DB:
                 words.append(
-                    f"at {hz:g} Hz its Q is off by {100.0 * drift:+.0f} %, its shape by {section.error_db:.2g} dB"
+                    f"at {hz:g} Hz its Q is {100.0 * drift:+.0f} % from that at {_CENTRE_HZ:g} Hz, its shape {section.error_db:.2g} dB off"
                 )
         return tuple(words)
 
