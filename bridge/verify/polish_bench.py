@@ -161,6 +161,8 @@ class Realiser:
             master=Strip("master", "master", (), 1.0, 0.0),
         )
         made = build_chain(session, self._graph, profiles=self.profiles, suites=chain.suites).channels[0].inserts[0]
+        # No preset was written for it: its values count.
+        made = made.model_copy(update={"preset": None})
         if made.files or any(stage.files for branch in made.branches for stage in branch.stages):
             return self._with_files(made, wanted)
         return made

@@ -19,11 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ...exporters.chain import Branch, Chain, Channel, Insert, Source
+from ...exporters.vstpreset import decode_vstpreset
 from ..audio import AudioInfo, as_stereo, probe, read_at_rate
-from ..errors import AudioFileError, MixbridgeError, VerifyError
-from ..hosting.certificates import require_certificate
+from ..errors import AudioFileError, MixbridgeError, SessionFileError, VerifyError
 from ..hosting.jsfx import Effect, load_effect
 from ..hosting.pool import PluginPool
+from ..hosting.probe import ensure_certificate
 from ..hosting.refs import PluginRef, PluginSettings
 from ..hosting.registry import find_plugin
 from ..processors.equations import pan_gains
@@ -315,13 +316,29 @@ class ChainRenderer:
                 "bypass it there and save, or verify a chain.json"
             )
         plugin = find_plugin(class_id=info.class_id, name=info.name, bundle=info.bundle)
-        certificate = require_certificate(plugin, allow_unverified=self._options.allow_unverified)
+        certificate = ensure_certificate(plugin, self._pool_now(), allow_unverified=self._options.allow_unverified)
         block = certificate.block_frames if certificate is not None else None
         strings = {key: str(_inside(self.folder, file).resolve()) for key, file in insert.files.items()}
         settings = PluginSettings(values=dict(insert.values), strings=strings)
+        if insert.preset is not None:
+            # What hosts load is the preset; the values are for people to read.
+            settings = PluginSettings(values={}, strings=strings, state=self._preset(insert, plugin))
         return functools.partial(
             self._plugin, plugin, settings, latency=insert.latency_samples, block_frames=block or BLOCK_FRAMES
         )
+
+    def _preset(self, insert: Insert, plugin: PluginRef) -> bytes:
+        """The component state in the preset of an insert."""
+        path = _inside(self.folder, insert.preset or "")
+        try:
+            preset = decode_vstpreset(path.read_bytes())
+        except OSError as error:
+            raise VerifyError(f"{path}: cannot read the preset ({error.strerror}); export the session again") from None
+        except SessionFileError as error:
+            raise VerifyError(f"{path}: {error}; export the session again") from None
+        if plugin.class_id and preset.class_id != plugin.class_id:
+            raise VerifyError(f"{path}: belongs to another plugin than {plugin.name}; export the session again")
+        return preset.component
 
     def _plugin(
         self,
