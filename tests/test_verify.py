@@ -20,6 +20,7 @@ from mixbridge.bridge.audio import resample, write_wav
 from mixbridge.bridge.errors import EXIT_AMBER, EXIT_FAILURE, EXIT_OK, EXIT_USER_ERROR, VerifyError
 from mixbridge.bridge.graph import Bus, Edge, Loss, Master, MixGraph, Node, Processor, Provenance, Stem
 from mixbridge.bridge.hosting.pool import PluginPool
+from mixbridge.bridge.hosting.state import decode_lsp_state, encode_lsp_state
 from mixbridge.bridge.metrics import LOSS_RATE_HZ, match_loss
 from mixbridge.bridge.processors.specs import spec_of
 from mixbridge.bridge.suites import choose_profiles
@@ -32,9 +33,11 @@ from mixbridge.bridge.verify.run import verify_paths
 from mixbridge.bridge.verify.settings import Progress, VerifySettings
 from mixbridge.bridge.verify.verdict import AMBER_GAP, GREEN_GAP, exit_code, verdict_of
 from mixbridge.cli_verify import verify
+from mixbridge.exporters.chain import Chain
 from mixbridge.exporters.pedalboard import export_pedalboard
 from mixbridge.exporters.reaper.project import export_reaper
 from mixbridge.exporters.reaper.read import read_project
+from mixbridge.exporters.vstpreset import decode_vstpreset, encode_vstpreset
 
 from .dsp import programme
 from .mixes import reference_render
@@ -486,6 +489,20 @@ def test_a_chain_of_vst3_plugins_nulls_and_a_missing_one_is_named(tmp_path: Path
     result = verify_one(out, allow_unverified=True)
     assert result.verdict == "green" and result.null_db is not None and result.null_db < -40.0
     assert node_of(result, "kick-eq").plugin.startswith("Parametric Equalizer")
+
+    # What a host loads is the preset: a change there is heard, whatever the chain says.
+    (insert,) = (i for c in Chain.load(chain).channels for i in c.inserts if i.id == "kick-eq")
+    path = chain.parent / str(insert.preset)
+    whole = path.read_bytes()
+    preset = decode_vstpreset(whole)
+    state = decode_lsp_state(preset.component)
+    path.write_bytes(encode_vstpreset(preset.class_id, encode_lsp_state({**state, "g_out": 2.0})))
+    louder = node_of(verify_one(out, allow_unverified=True), "kick-eq")
+    assert louder.level_error_db == pytest.approx(6.02, abs=0.2)
+    path.write_bytes(b"no preset")
+    assert path.name in failure(out, allow_unverified=True)
+    path.write_bytes(whole)
+
     text = chain.read_text("utf-8")
     chain.write_text(
         text.replace("Parametric Equalizer", "Imaginary EQ").replace("64737020", "00000000"), encoding="utf-8"
