@@ -518,6 +518,10 @@ def test_an_impulse_response_is_loaded_before_the_audio_begins(pool, tmp_path):
     assert max(residual_db(output, np.stack(wanted)) for output in outputs) < -100
     # It spreads its work by a number that differs between processes: so does the last bit.
     assert len({md5(output) for output in outputs}) <= 2
+    quiet = tmp_path / "silent.wav"
+    soundfile.write(quiet, 0.0 * response.T, RATE_HZ, subtype="FLOAT")
+    muted = pool.render(plugin, PluginSettings(values, {"ifn0": str(quiet)}), audio, sample_rate_hz=RATE_HZ)
+    assert not np.any(muted)
     with pytest.raises(PluginRefusalError, match=r"gone\.wav"):
         pool.render(plugin, PluginSettings(values, {"ifn0": "gone.wav"}), audio, sample_rate_hz=RATE_HZ)
     with pytest.raises(PluginRefusalError, match="ifn9"):

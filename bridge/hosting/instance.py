@@ -385,7 +385,7 @@ class HostedVst3(Hosted):
         the result twice, each time with its memory lost. So it is given a periodic signal until the
         response has changed, then stayed the same while the plugin's threads rested.
         """
-        tail_frames = self._longest_frames(files)
+        tail_frames, silent = self._measure_files(files)
         one_period = np.random.default_rng(0).uniform(-0.1, 0.1, (self.channels[0], _PERIOD_FRAMES))
         period = one_period.astype(np.float32)
         items = dict(without)
@@ -397,7 +397,9 @@ class HostedVst3(Hosted):
         for name, path in files.items():
             items[name] = path
             self._plugin.raw_state = encode_raw_state(encode_lsp_state(items))
-            before = self._wait_for_file(period, before, path=path, alive=alive)
+            # A silent response cannot be heard to arrive, and sounds the same whether it has or not.
+            if name not in silent:
+                before = self._wait_for_file(period, before, path=path, alive=alive)
         for _ in range(1 + tail_frames // _PERIOD_FRAMES):
             self._silence(_PERIOD_FRAMES)
         self._block_frames = chosen_block_frames
@@ -423,16 +425,18 @@ class HostedVst3(Hosted):
                 break
         raise PluginRefusalError(f"{self.ref.label}: {path}: loading it changed nothing; is it silent or unused?")
 
-    def _longest_frames(self, files: Mapping[str, str]) -> int:
-        """Frames of the longest of the files at the rate that is active, and of a second more."""
-        longest_s = 0.0
-        for path in files.values():
+    def _measure_files(self, files: Mapping[str, str]) -> tuple[int, set[str]]:
+        """Frames of the longest file at the rate that is active and a second more; names of those without sound."""
+        longest_s, silent = 0.0, set()
+        for name, path in files.items():
             try:
                 with AudioFile(path) as audio_file:
                     longest_s = max(longest_s, audio_file.frames / audio_file.samplerate)
+                    if not np.any(audio_file.read(audio_file.frames)):
+                        silent.add(name)
             except (OSError, ValueError) as error:
                 raise PluginRefusalError(f"{self.ref.label}: {path}: cannot be read ({_one_line(error)})") from None
-        return int(np.ceil((longest_s + 1.0) * self._rate_hz))
+        return int(np.ceil((longest_s + 1.0) * self._rate_hz)), silent
 
     # -- what the plugin says of itself ---------------------------------------------------------
 
