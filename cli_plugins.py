@@ -10,6 +10,7 @@ import typer
 
 from .bridge.errors import EXIT_FAILURE
 from .cli_output import complain, errors_for_people, print_facts, print_json, print_table, progress_bar
+from .cli_profile import profile_command
 
 if TYPE_CHECKING:
     from .bridge.hosting.certificates import Certificate
@@ -252,3 +253,6 @@ def _range_text(parameter: ParameterDescription) -> str:
     if parameter.minimum is None or parameter.maximum is None:
         return ""
     return f"{parameter.minimum:g} to {parameter.maximum:g}"
+
+
+plugins_app.command("profile")(profile_command)

@@ -30,6 +30,7 @@ from mixbridge.bridge.errors import (
 from mixbridge.bridge.hosting import audio_exchange, state
 from mixbridge.bridge.hosting.places import loader_command, loader_environment
 from mixbridge.bridge.hosting.pool import PluginPool, PluginRef, PluginSettings, close_shared_pool, shared_pool
+from mixbridge.bridge.hosting.stereo import render_stereo
 
 from .suites import installed
 
@@ -526,6 +527,20 @@ def test_an_impulse_response_is_loaded_before_the_audio_begins(pool, tmp_path):
         pool.render(plugin, PluginSettings(values, {"ifn0": "gone.wav"}), audio, sample_rate_hz=RATE_HZ)
     with pytest.raises(PluginRefusalError, match="ifn9"):
         pool.render(plugin, PluginSettings(values, {"ifn9": str(path)}), audio, sample_rate_hz=RATE_HZ)
+
+
+def test_a_mono_plugin_runs_as_two_instances(pool):
+    plugin, settings = zam("ZamComp"), PluginSettings({"Threshold": -30.0, "Ratio": 4.0})
+    audio = noise() * np.array([[1.0], [0.1]], dtype=np.float32)
+    with pytest.raises(PluginRefusalError, match="takes mono"):
+        pool.render(plugin, settings, audio, sample_rate_hz=RATE_HZ)
+    both = render_stereo(pool, plugin, settings, audio, sample_rate_hz=RATE_HZ)
+    for side in (0, 1):
+        alone = pool.render(plugin, settings, audio[side : side + 1], sample_rate_hz=RATE_HZ)
+        assert np.array_equal(both[side : side + 1], alone)
+    # A refusal that has nothing to do with the channels stays one.
+    with pytest.raises(PluginRefusalError, match="no parameter"):
+        render_stereo(pool, plugin, PluginSettings({"Nothing": 1.0}), audio, sample_rate_hz=RATE_HZ)
 
 
 def test_a_delay_that_gets_its_memory_late_is_waited_for(pool):

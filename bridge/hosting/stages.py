@@ -17,6 +17,7 @@ from ..files import whole_file
 from ..suites import Stage
 from .pool import PluginPool, PluginRef, PluginSettings
 from .registry import find_plugin
+from .stereo import render_stereo
 
 
 class StageRunner:
@@ -43,7 +44,7 @@ class StageRunner:
         """
         strings = {key: str(self._written(response, sample_rate_hz)) for key, response in stage.files.items()}
         settings = PluginSettings(values=stage.values, strings=strings)
-        return self._pool.render(plugin_of(stage), settings, audio, sample_rate_hz=sample_rate_hz)
+        return render_stereo(self._pool, plugin_of(stage), settings, audio, sample_rate_hz=sample_rate_hz)
 
     def _written(self, response: npt.NDArray[np.float64], sample_rate_hz: float) -> Path:
         samples = np.ascontiguousarray(response.T, dtype=np.float32)

@@ -27,13 +27,11 @@ from ..hosting.pool import PluginPool
 from ..hosting.probe import ensure_certificate
 from ..hosting.refs import PluginRef, PluginSettings
 from ..hosting.registry import find_plugin
+from ..hosting.stereo import BLOCK_FRAMES, render_stereo
 from ..processors.equations import pan_gains
 from ..processors.reference import apply_processor
 
 Audio = npt.NDArray[np.float64]
-
-#: Length of the blocks plugins are fed with, unless their certificate wants another.
-BLOCK_FRAMES = 8192
 
 #: Runs one insert over its input, dry part included; shape (2, n) to (2, n).
 InsertRun = Callable[[Audio], Audio]
@@ -352,7 +350,7 @@ class ChainRenderer:
         """One plugin over a signal, its delay removed."""
         fed = np.pad(audio, ((0, 0), (0, latency))).astype(np.float32)
         rate_hz = float(self.chain.sample_rate_hz)
-        out = self._pool_now().render(plugin, settings, fed, sample_rate_hz=rate_hz, block_frames=block_frames)
+        out = render_stereo(self._pool_now(), plugin, settings, fed, sample_rate_hz=rate_hz, block_frames=block_frames)
         return np.asarray(out[:, latency : latency + audio.shape[1]], dtype=np.float64)
 
     def _branches(self, branches: Sequence[Branch], audio: Audio) -> Audio:

@@ -196,9 +196,8 @@ class _Study:
             section = self._section(band, kind, more, self._gains(kind)[0], hz)
             drift = section.q / q - 1.0
             if abs(drift) > _FAR_SHARE or section.error_db > _CLOSE_DB:
-                words.append(
-                    f"at {hz:g} Hz its Q is {100.0 * drift:+.0f} % from that at {_CENTRE_HZ:g} Hz, its shape {section.error_db:.2g} dB off"
-                )
+                apart = f"its Q is {100.0 * drift:+.0f} % from that at {_CENTRE_HZ:g} Hz"
+                words.append(f"at {hz:g} Hz {apart}, its shape {section.error_db:.2g} dB off")
         return tuple(words)
 
     def _sections_at(

@@ -32,7 +32,6 @@ _OCTAVES_HZ = (125.0, 1000.0, 8000.0)
 #: A level of this (dB) is measured; % stand for a linear gain.
 _LEVEL_PERCENT = 50.0
 _LEVEL_DB = -6.0
-_IMPULSE_S = 0.001
 
 
 def draft_reverb(bench: Bench, report: Report) -> Recipe:
@@ -164,7 +163,7 @@ class _Study:
         loudest_db = max(start + slope * math.log(rt) for rt in (0.2, 5.0))
         top, bottom = float(control.maximum or 0.0), control.minimum
         if self._in_percent():
-            start, slope = start - eq.gain_to_db(_LEVEL_PERCENT), slope
+            start -= eq.gain_to_db(_LEVEL_PERCENT)
             gain = f"db_to_gain(level_db - {_sum(start, slope)})"
             recipe.settings.append(
                 Setting(control.name, f"0 if level_db == level_db_off else min({gain}, {number(top)})")
