@@ -137,7 +137,7 @@ def analyze(
     report = progress or (lambda _phase, _share, _words: None)
     began_s, began_cpu_s = time.monotonic(), time.process_time()
     chosen.search.check()
-    laws = {kind: p.law for kind, p in choose_profiles(chosen.search.plugins).items() if p.search and p.law}
+    laws = {kind: p.law for kind, p in choose_profiles(chosen.search.plugins).items() if p.search}
     check_exports(chosen.exports, laws=laws, plugins=chosen.search.plugins)
     out = folder if folder is not None else default_folder(mix_path)
     check_output(out, resume=chosen.resume, overwrite=chosen.overwrite)

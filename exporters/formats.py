@@ -8,7 +8,9 @@ from pathlib import Path
 from ..bridge.choices import DEFAULT_SUITES, ExportFormat
 from ..bridge.errors import ParameterError
 from ..bridge.graph import MixGraph
-from .pedalboard import export_pedalboard
+from ..bridge.hosting.registry import find_plugin
+from ..bridge.suites import choose_profiles
+from .pedalboard import MIXER_TYPES, export_pedalboard
 from .reaper.project import export_reaper
 
 #: Called with the name of what is about to be written.
@@ -16,19 +18,20 @@ Report = Callable[[str], None]
 
 
 def check_exports(formats: Sequence[str], *, laws: Mapping[str, str], plugins: str) -> None:
-    """Refuse, before any work is done, session formats that are unknown or cannot hold the processors.
+    """Refuse, before any work is done, formats that are unknown or cannot hold the processors, and missing plugins.
 
     Parameters
     ----------
     laws : mapping of processor type to the name of its law
-        What a search will use, or a graph has.
+        All types a search will use, or a graph has; the reference law is "".
     plugins : str
-        The choice of suites, for the message.
+        The choice of suites (`suites.choose_profiles`).
 
     Raises
     ------
-    ParameterError
+    ParameterError, ProfileError, PluginNotFoundError
     """
+    profiles = choose_profiles(plugins)
     for kind in formats:
         if kind not in list(ExportFormat):
             raise ParameterError(f"--export {kind}: unknown format; choose one of {', '.join(ExportFormat)}")
@@ -39,6 +42,16 @@ def check_exports(formats: Sequence[str], *, laws: Mapping[str, str], plugins: s
                 f"--export reaper: the JSFX of {', '.join(other)} does not follow the law of {plugins!r}; "
                 f"search with --plugins {','.join([*parts, f'*={plugins}'])} or with --plugins {DEFAULT_SUITES}"
             )
+        scripts = [t for t in laws if t not in MIXER_TYPES and t in profiles and profiles[t].kind == "jsfx"]
+        if kind == ExportFormat.pedalboard and scripts:
+            raise ParameterError(
+                f"--export pedalboard: the JSFX of {', '.join(scripts)} run in REAPER only; "
+                "choose other plugins, such as --plugins lsp"
+            )
+        if kind == ExportFormat.pedalboard:
+            for used in (profiles[t].plugin for t in laws if t in profiles and profiles[t].kind == "vst3"):
+                if used is not None:
+                    find_plugin(class_id=used.class_id, name=used.name, bundle=used.bundle)
 
 
 def export_graph(
@@ -75,7 +88,7 @@ def export_graph(
     MixbridgeError
         If a format cannot hold the graph, a plugin is missing or nothing can be written.
     """
-    check_exports(formats, laws={p.type: p.law for p in graph.processors if p.law}, plugins=plugins)
+    check_exports(formats, laws={p.type: p.law for p in graph.processors}, plugins=plugins)
     say = report or (lambda _words: None)
     files = {}
     if ExportFormat.reaper in formats:

@@ -51,7 +51,7 @@ Plugins are looked for where your system keeps them; name other folders with --p
 """
 
 #: What the script computes itself, whatever the suites say.
-_MIXER_TYPES = (GAIN_PAN.type, IMAGER.type)
+MIXER_TYPES = (GAIN_PAN.type, IMAGER.type)
 
 #: Built-ins that are linear and treat each channel by itself: gains may come after them instead of before.
 _COMMUTING = frozenset(
@@ -259,7 +259,7 @@ class _Inserts:
             parameters=dict(insert.parameters),
             mix=insert.mix,
         )
-        if insert.type in _MIXER_TYPES:
+        if insert.type in MIXER_TYPES:
             return given(kind="mixer")
         profile = self._profile(insert, strip)
         name = f"{self.number:02d}-{safe_name(strip.name, fallback='channel')}-{insert.type}"

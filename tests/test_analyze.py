@@ -17,6 +17,7 @@ import soundfile
 
 from mixbridge.bridge.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USER_ERROR
 from mixbridge.bridge.graph import MixGraph, Stem
+from mixbridge.bridge.hosting.places import HOME_VARIABLE, system_vst3_folders
 from mixbridge.bridge.render import render_graph
 
 from .dsp import null_db, programme
@@ -186,11 +187,26 @@ def test_bad_stems_cost_one_line_and_leave_nothing(case: str, tmp_path: Path) ->
         (["--device", "toaster"], "toaster"),
         (["--out", "mix.wav"], "--out"),
         (["--out", "stems"], "--out"),
+        (["--plugins", "abbey"], "abbey"),
+        (["--plugins", "reverb=abbey,*=jsfx"], "abbey"),
+        (["--plugins", "lsp", "--export", "reaper"], "gate=jsfx,delay=jsfx,*=lsp"),
+        (["--export", "pedalboard"], "--plugins lsp"),
     ],
 )
 def test_bad_settings_cost_one_line_and_leave_nothing(options: list[str], message: str, tmp_path: Path) -> None:
     stems, mix = write_song(tmp_path, seconds=1.5)
     refused(tmp_path, ["analyze", stems, mix, *options], message)
+
+
+def test_missing_plugins_are_named_before_the_search(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if any(list(folder.rglob("lsp-plugins.vst3")) for folder in system_vst3_folders()):
+        pytest.skip("the plugins are installed on this system")
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path_factory.mktemp("home")))
+    stems, mix = write_song(tmp_path, seconds=1.5)
+    arguments: list[object] = ["analyze", stems, mix, "--plugins", "lsp", "--export", "pedalboard"]
+    refused(tmp_path, arguments, "plugins install lsp")
 
 
 def test_a_missing_or_broken_mix_costs_one_line(tmp_path: Path) -> None:

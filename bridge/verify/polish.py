@@ -45,7 +45,7 @@ _RADIUS, _STEPS = 0.1, 6
 _SHARES = (1.0, 0.4, 0.1)
 
 #: How far the random directions go at first, and when they are given up (shares of a range).
-_REACH, _LEAST_REACH = 0.03, 0.003
+_REACH, _LEAST_REACH = 0.03, 0.0003
 
 _STREAM = 0x504F4C  # Keeps these random numbers apart from those of a search with the same seed.
 
@@ -262,7 +262,7 @@ class _NodePolish:
                 tried.append((self._try(lowest), lowest))
             loss, candidate = min(tried, key=lambda item: item[0])
             if not self._accept(candidate, loss):
-                prober.reach /= 2.0
+                prober.reach /= 3.0
 
     def _try(self, candidate: Processor) -> float:
         if candidate == self.node:

@@ -316,7 +316,8 @@ class Prober:
     Attributes
     ----------
     reach : float
-        How far each setting goes, in shares of its range; halved whenever a direction fails.
+        How far each setting goes, in shares of its range (and of what a search moves it by at a time);
+        a third of it whenever a direction fails.
     """
 
     room: Room
@@ -327,7 +328,10 @@ class Prober:
         """Two positions on opposite sides of the present one."""
         signs = dict(zip(start, self.random.choice((-1.0, 1.0), size=len(start)).tolist(), strict=True))
         one, two = (
-            {name: self._inside(name, at + side * self.reach * signs[name]) for name, at in start.items()}
+            {
+                name: self._inside(name, at + side * signs[name] * self.reach * RATE_FACTORS.get(name, 1.0))
+                for name, at in start.items()
+            }
             for side in (-1.0, 1.0)
         )
         return one, two
