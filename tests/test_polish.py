@@ -111,12 +111,6 @@ def chains(*, off: float) -> dict[str, list[Processor]]:
     }
 
 
-@pytest.fixture(autouse=True)
-def short_descents(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The losses' gradients are what takes time here."""
-    monkeypatch.setattr(polish, "_STEPS", 3)
-
-
 @pytest.fixture(scope="module")
 def detuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A REAPER session of a graph that is off; not to be changed."""
