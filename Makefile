@@ -46,7 +46,7 @@ types: environment-dev ## check types
 	MYPYPATH=$(TYPED) $(BIN)/mypy scripts
 
 pytest: environment-dev ## run the tests
-	$(THREADS) $(BIN)/pytest -n $(JOBS) --dist loadfile
+	$(THREADS) $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=15
 
 format: environment-dev ## put the code into its form
 	$(BIN)/ruff check --fix .

@@ -1,4 +1,4 @@
-"""Small generated songs for the tests."""
+"""Small generated songs for the tests, and the order of the test files."""
 
 from __future__ import annotations
 
@@ -11,6 +11,22 @@ import pytest
 import soundfile
 
 SONG_RATE_HZ = 44100
+
+#: Files that take minutes, the longest first: begun last, they would keep one process busy alone.
+LONG_FILES = (
+    "test_recovery",
+    "test_documentation",
+    "test_analyze",
+    "test_profiles",
+    "test_pedalboard_export",
+    "test_verify",
+    "test_plugins_probe",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest."""
+    items.sort(key=lambda item: LONG_FILES.index(item.path.stem) if item.path.stem in LONG_FILES else len(LONG_FILES))
 
 
 @dataclass

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import mixbridge.presets.jsfx
@@ -666,6 +666,7 @@ WORDS = [
 
 @settings(max_examples=300, deadline=None)
 @given(st.one_of(st.text(max_size=60), st.lists(st.sampled_from(WORDS), max_size=30).map(" ".join)), st.integers(0, 2))
+@example("@sample", 0)
 def test_any_text_loads_or_is_refused_as_a_script(text: str, place: int) -> None:
     around = [
         "{}",

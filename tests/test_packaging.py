@@ -39,7 +39,9 @@ def shipped_files() -> set[str]:
             at_the_top = package == "mixbridge"
             if path.is_file() and (not at_the_top or path.suffix == ".py" or path.name == "py.typed"):
                 shipped.add(f"{package.replace('.', '/')}/{path.name}")
-    return shipped
+    # Profiles lie in a folder for each suite, which is no package.
+    suites = folder_of("mixbridge.presets.plugins")
+    return shipped | {f"mixbridge/presets/plugins/{p.relative_to(suites).as_posix()}" for p in suites.glob("*/*.toml")}
 
 
 @pytest.fixture(scope="module")

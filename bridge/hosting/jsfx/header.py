@@ -119,7 +119,8 @@ def read_source(text: str, *, path: str) -> Source:
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     header, sections = _split_sections(lines, path)
     reader = _HeaderReader(path)
-    for number, line in header:
+    # A file that begins with a section has no first line of its own: its name is missing all the same.
+    for number, line in header or [(1, "")]:
         reader.read(number, line)
     return reader.finish(sections)
 
