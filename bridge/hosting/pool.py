@@ -23,7 +23,7 @@ from .. import errors
 from ..errors import ParameterError, PluginCrashError, PluginError, PluginRefusalError, PluginTimeoutError
 from .audio_exchange import ExchangeFolder
 from .places import loader_command, loader_environment
-from .refs import ParameterDescription, PluginDescription, PluginRef, PluginSettings
+from .refs import BLOCK_FRAMES, ParameterDescription, PluginDescription, PluginRef, PluginSettings
 from .worker_process import Launch, WorkerDied, WorkerLimits, WorkerProcess, WorkerSilent, WorkerTooLarge
 
 __all__ = [
@@ -98,7 +98,7 @@ class PluginPool:
         audio: ArrayLike,
         *,
         sample_rate_hz: float,
-        block_frames: int = 8192,
+        block_frames: int = BLOCK_FRAMES,
     ) -> NDArray[np.float32]:
         """Run audio through a plugin that starts from silence; the latency of the plugin stays in.
 
@@ -130,7 +130,7 @@ class PluginPool:
         audio: ArrayLike,
         *,
         sample_rate_hz: float,
-        block_frames: int = 8192,
+        block_frames: int = BLOCK_FRAMES,
     ) -> Future[NDArray[np.float32]]:
         """Begin a `render` and return its future. `audio` must not change until it is done."""
         samples = np.ascontiguousarray(audio, dtype=np.float32)

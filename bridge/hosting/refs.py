@@ -13,6 +13,9 @@ from typing import Any
 
 from ..errors import PluginError
 
+#: Length of the blocks plugins are fed with, unless their certificate wants another.
+BLOCK_FRAMES = 8192
+
 
 @dataclass(frozen=True)
 class PluginRef:

@@ -7,10 +7,7 @@ import numpy.typing as npt
 
 from ..errors import PluginRefusalError
 from .pool import PluginPool
-from .refs import PluginRef, PluginSettings
-
-#: Length of the blocks plugins are fed with, unless their certificate wants another.
-BLOCK_FRAMES = 8192
+from .refs import BLOCK_FRAMES, PluginRef, PluginSettings
 
 
 def render_stereo(

@@ -7,8 +7,9 @@ compressor that will be in the session. Which plugin follows which law is said b
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ..errors import ParameterError
 from . import equations as eq
@@ -54,6 +55,11 @@ class Law:
     linked: bool = True
     compressor_detector: Literal["level", "gain_reduction"] = "level"
     gate: Literal["expander", "smoothstep", "power", "switch"] = "expander"
+
+    @property
+    def gate_curve(self) -> Callable[..., Any]:
+        """Static curve of the gate (`equations`); a switch has none of its own."""
+        return eq.smoothstep_gate_gain_db if self.gate == "smoothstep" else eq.gate_gain_db
 
 
 REFERENCE = Law("", ())

@@ -313,7 +313,6 @@ def _compressor(audio: Audio, p: Parameters, rate: float, law: Law) -> Audio:
 def _gate(audio: Audio, p: Parameters, rate: float, law: Law) -> Audio:
     if law.gate == "switch":
         return audio * _switched_gain(audio, p, rate)
-    curves = {"expander": eq.gate_gain_db, "smoothstep": eq.smoothstep_gate_gain_db, "power": eq.gate_gain_db}
     if law.gate == "power":
         # Mean square with a release of its own, and neither knee nor floor.
         release = eq.time_constant(eq.RMS_RELEASE_MS, sample_rate_hz=rate, xp=np)
@@ -323,7 +322,7 @@ def _gate(audio: Audio, p: Parameters, rate: float, law: Law) -> Audio:
     else:
         level = detector_level_db(audio, p, sample_rate_hz=rate, law=law)
     static = {name: p[name] for name in ("threshold_db", "ratio", "range_db", "knee_db")}
-    return np.asarray(audio * eq.db_to_gain(curves[law.gate](level, **static, xp=np)))
+    return np.asarray(audio * eq.db_to_gain(law.gate_curve(level, **static, xp=np)))
 
 
 def _switched_gain(audio: Audio, p: Parameters, rate: float) -> Audio:

@@ -327,8 +327,7 @@ class GateTwin(_DetectorTwin):
             # The floor keeps the slope of the root finite in silence.
             magnitude = _follow(magnitude.square(), at_once, release).clamp_min(1e-20).sqrt()
             static["range_db"] = torch.full_like(static["range_db"], torch.inf)
-        curve = eq.smoothstep_gate_gain_db if self.law.gate == "smoothstep" else eq.gate_gain_db
-        return x * _gain(curve(self.level_db(magnitude, p), **static, xp=torch))
+        return x * _gain(self.law.gate_curve(self.level_db(magnitude, p), **static, xp=torch))
 
 
 # ------------------------------------------------------------------------------- delay and reverb

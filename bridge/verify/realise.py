@@ -25,9 +25,9 @@ from ..errors import AudioFileError, MixbridgeError, SessionFileError, VerifyErr
 from ..hosting.jsfx import Effect, load_effect
 from ..hosting.pool import PluginPool
 from ..hosting.probe import ensure_certificate
-from ..hosting.refs import PluginRef, PluginSettings
+from ..hosting.refs import BLOCK_FRAMES, PluginRef, PluginSettings
 from ..hosting.registry import find_plugin
-from ..hosting.stereo import BLOCK_FRAMES, render_stereo
+from ..hosting.stereo import render_stereo
 from ..processors.equations import pan_gains
 from ..processors.reference import apply_processor
 
