@@ -8,26 +8,35 @@ A graph holds four kinds of nodes:
 * a *processor*: one input, one output, of a type in `processors.specs`.
 
 A stem, a bus or the master together with the processors that follow it in a row is a *channel*
-(a track, a group or the master of a DAW); `MixGraph.chain` lists those processors.
+(a track, a group or the master of a DAW); `MixGraph.chain` lists those processors. What leaves
+its last processor passes the channel's volume automation and then flows into the channel's
+parent and, at a level of its own, along each of its *sends*. A bus that sends alone feed is a *return*.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import networkx as nx
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .errors import GraphError, ParameterError
 from .files import write_text_whole
+from .processors.equations import db_to_gain
 from .processors.laws import law_of
-from .processors.specs import MIX, SPECS, spec_of
+from .processors.specs import MIX, SEND_LEVEL, SPECS, VOLUME, spec_of
 
 FORMAT = "mixbridge-graph"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+#: Version 1 had neither sends nor volume automation nor evidence; its files are read as they are.
+READABLE_VERSIONS = (1, SCHEMA_VERSION)
 
 #: Keys of `Provenance.sources`.
 STEMS_SOURCE, MIX_SOURCE = "stems", "mix"
@@ -43,7 +52,55 @@ class _Model(BaseModel):
 NodeId = Annotated[str, Field(min_length=1, max_length=400)]
 
 
-class Stem(_Model):
+class VolumePoint(_Model):
+    """A breakpoint of a channel's volume automation; see `volume_gains`.
+
+    Attributes
+    ----------
+    time_s : float >= 0
+        From the first frame of the session.
+    gain_db : float
+        In the range of `specs.VOLUME`.
+    """
+
+    time_s: Annotated[float, Field(ge=0.0)]
+    gain_db: float
+
+    @field_validator("gain_db")
+    @classmethod
+    def _gain_in_range(cls, value: float) -> float:
+        return VOLUME.check(value)
+
+
+class Evidence(_Model):
+    """How sure the search is of a processor or a send.
+
+    Attributes
+    ----------
+    loss_increase : float
+        By how much L_a of the song grows without it.
+    uncertainty : dict of str to float
+        Error bars of parameters, each in the parameter's own unit.
+    """
+
+    loss_increase: float
+    uncertainty: dict[str, float] = Field(default_factory=dict)
+
+
+class _Channel(_Model):
+    """What stems, buses and the master have in common."""
+
+    volume: list[VolumePoint] = Field(default_factory=list)
+
+    @field_validator("volume")
+    @classmethod
+    def _in_order(cls, value: list[VolumePoint]) -> list[VolumePoint]:
+        if any(later.time_s <= earlier.time_s for earlier, later in pairwise(value)):
+            raise ValueError("the times of volume automation must grow from point to point")
+        return value
+
+
+class Stem(_Channel):
     """A source: one audio file, as it must be laid into the session.
 
     Attributes
@@ -57,6 +114,8 @@ class Stem(_Model):
         line up with the mix's first sample (see `MixGraph.position_samples`).
     polarity : int
         1, or -1 where the mix holds the stem inverted.
+    volume : list of VolumePoint
+        Volume automation at the channel's output (buses and the master have it too).
     """
 
     type: Literal["stem"] = "stem"
@@ -68,15 +127,15 @@ class Stem(_Model):
     polarity: Literal[1, -1] = 1
 
 
-class Bus(_Model):
-    """The sum of everything that flows into it: a group of tracks."""
+class Bus(_Channel):
+    """The sum of everything that flows into it: a group of tracks, or the return of sends."""
 
     type: Literal["bus"] = "bus"
     id: NodeId
     name: str
 
 
-class Master(_Model):
+class Master(_Channel):
     """The final sum."""
 
     type: Literal["master"] = "master"
@@ -97,6 +156,8 @@ class Processor(_Model):
         Dry/wet weight, 0 (dry) to 1 (wet).
     law : str
         Key of `processors.laws.LAWS` where the processor follows another plugin's law; empty for ours.
+    evidence : Evidence or None
+        How sure the search is of it.
     """
 
     type: str
@@ -104,6 +165,7 @@ class Processor(_Model):
     parameters: dict[str, float]
     mix: float = MIX.default
     law: str = ""
+    evidence: Evidence | None = None
 
     @field_validator("type")
     @classmethod
@@ -139,10 +201,26 @@ def _parse_node(value: Any) -> Any:
 
 
 class Edge(_Model):
-    """A connection from the output of one node to the input of another."""
+    """A connection from the output of one node to the input of another.
+
+    Attributes
+    ----------
+    send_db : float or None
+        None for the main output. A number makes it a send: from the end of a channel, after its
+        volume automation, into a bus, at this level (range of `specs.SEND_LEVEL`).
+    evidence : Evidence or None
+        Of a send, how sure the search is of it.
+    """
 
     source: str
     target: str
+    send_db: float | None = None
+    evidence: Evidence | None = None
+
+    @field_validator("send_db")
+    @classmethod
+    def _level_in_range(cls, value: float | None) -> float | None:
+        return None if value is None else SEND_LEVEL.check(value)
 
 
 class Loss(_Model):
@@ -202,7 +280,7 @@ class MixGraph(_Model):
     """
 
     format: Literal["mixbridge-graph"] = "mixbridge-graph"
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     name: str
     sample_rate_hz: Annotated[int, Field(ge=8000, le=384000)]
     start_frame: Annotated[int, Field(ge=0)] = 0
@@ -240,6 +318,13 @@ class MixGraph(_Model):
                 return node
         raise GraphError(f"nodes: no node has the id {node_id!r}")
 
+    def channel(self, channel_id: str) -> Stem | Bus | Master:
+        """Return a stem, a bus or the master by id (`GraphError` if there is none)."""
+        node = self.node(channel_id)
+        if isinstance(node, Processor):
+            raise GraphError(f"nodes: {channel_id!r} is a processor, not a channel")
+        return node
+
     @property
     def stems(self) -> list[Stem]:
         """All stems in file order."""
@@ -266,8 +351,11 @@ class MixGraph(_Model):
         yield from self.buses
         yield self.master
 
+    def _main_targets(self) -> dict[str, str]:
+        return {e.source: e.target for e in self.edges if e.send_db is None}
+
     def _walk(self, channel_id: str) -> Iterator[str]:
-        targets = {e.source: e.target for e in self.edges}
+        targets = self._main_targets()
         current = targets.get(channel_id)
         while current is not None:
             yield current
@@ -298,6 +386,27 @@ class MixGraph(_Model):
                 found.append(channel)
         return found
 
+    def end(self, channel_id: str) -> str:
+        """Id of the last node of a channel: its last processor, or itself."""
+        chain = self.chain(channel_id)
+        return chain[-1].id if chain else channel_id
+
+    def sends(self, channel_id: str) -> list[Edge]:
+        """Sends that leave a channel; `Edge.target` is a bus."""
+        end = self.end(channel_id)
+        return [e for e in self.edges if e.send_db is not None and e.source == end]
+
+    def all_sends(self) -> dict[tuple[str, str], Edge]:
+        """Every send by its channel and its bus."""
+        return {(c.id, e.target): e for c in self.channels() for e in self.sends(c.id)}
+
+    @property
+    def returns(self) -> list[Bus]:
+        """Buses that sends alone feed."""
+        mains = set(self._main_targets().values())
+        fed = {e.target for e in self.edges if e.send_db is not None}
+        return [b for b in self.buses if b.id in fed and b.id not in mains]
+
     def position_samples(self, stem: Stem) -> int:
         """Where a stem's first sample lies, counted from the session's first frame (may be negative)."""
         return stem.offset_samples - self.start_frame
@@ -305,28 +414,57 @@ class MixGraph(_Model):
     # ---------------------------------------------------------------- changes
 
     def without(self, processor_ids: set[str]) -> MixGraph:
-        """A copy in which the given processors are bypassed and gone."""
-        targets = {e.source: e.target for e in self.edges}
+        """A copy in which the given processors are bypassed and gone; sends stay with their channel."""
+        targets = self._main_targets()
+        sources = {target: source for source, target in targets.items() if target in processor_ids}
 
-        def resolve(node_id: str | None) -> str | None:
+        def onwards(node_id: str | None) -> str | None:
             while node_id in processor_ids:
                 node_id = targets.get(node_id)
             return node_id
 
+        def back(node_id: str) -> str:
+            while node_id in processor_ids:
+                node_id = sources[node_id]
+            return node_id
+
         edges = []
         for edge in self.edges:
-            if edge.source in processor_ids:
-                continue
-            target = resolve(edge.target)
-            if target is not None:
-                edges.append(Edge(source=edge.source, target=target))
+            if edge.send_db is not None:
+                edges.append(edge.model_copy(update={"source": back(edge.source)}))
+            elif edge.source not in processor_ids:
+                target = onwards(edge.target)
+                if target is not None:
+                    edges.append(Edge(source=edge.source, target=target))
+        return self.rebuilt([n for n in self.nodes if n.id not in processor_ids], edges)
+
+    def without_sends(self, sends: Collection[tuple[str, str]]) -> MixGraph:
+        """A copy without some sends, each given by its channel and its bus."""
+        gone = {(self.end(channel), bus) for channel, bus in sends}
+        kept = [e for e in self.edges if e.send_db is None or (e.source, e.target) not in gone]
+        return self.rebuilt(self.nodes, kept)
+
+    def tidied(self) -> MixGraph:
+        """A copy without the buses, and their processors, that nothing flows into."""
+        graph = self
+        while True:
+            fed = {e.target for e in graph.edges}
+            silent = {b.id for b in graph.buses if b.id not in fed}
+            if not silent:
+                return graph
+            gone = silent | {p.id for bus_id in silent for p in graph.chain(bus_id)}
+            nodes = [n for n in graph.nodes if n.id not in gone]
+            graph = graph.rebuilt(nodes, [e for e in graph.edges if e.source not in gone])
+
+    def rebuilt(self, nodes: Sequence[Node], edges: Sequence[Edge]) -> MixGraph:
+        """A copy with other nodes and edges, checked again."""
         return MixGraph(
             name=self.name,
             sample_rate_hz=self.sample_rate_hz,
             start_frame=self.start_frame,
             frames=self.frames,
-            nodes=[n for n in self.nodes if n.id not in processor_ids],
-            edges=edges,
+            nodes=list(nodes),
+            edges=list(edges),
             provenance=self.provenance,
         )
 
@@ -355,11 +493,12 @@ class MixGraph(_Model):
             raise GraphError(f"{origin}: not valid JSON ({error}); write it again with 'mixbridge analyze'") from None
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise GraphError(f"{origin}: format: this is not a Mixbridge graph (expected {FORMAT!r})")
-        if data.get("schema_version") != SCHEMA_VERSION:
+        if data.get("schema_version") not in READABLE_VERSIONS:
             raise GraphError(
                 f"{origin}: schema_version: {data.get('schema_version')!r} is not supported; "
-                f"this version of Mixbridge reads {SCHEMA_VERSION}"
+                f"this version of Mixbridge reads {' and '.join(map(str, READABLE_VERSIONS))}"
             )
+        data["schema_version"] = SCHEMA_VERSION
         try:
             return cls.model_validate(data)
         except ValidationError as error:
@@ -376,6 +515,23 @@ class MixGraph(_Model):
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
             raise GraphError(f"{path}: cannot read the graph file ({reason})") from None
         return cls.from_json(text, origin=str(path))
+
+
+def volume_gains(points: Sequence[VolumePoint], *, frames: int, sample_rate_hz: float) -> npt.NDArray[np.float64]:
+    """Gain of a channel's volume automation at every sample.
+
+    Between two points the amplitude changes linearly; before the first and after the last point
+    their gain is held.
+
+    Returns
+    -------
+    array, shape=(frames,)
+        Linear amplitude; all 1 where there are no points.
+    """
+    if not points:
+        return np.ones(frames)
+    times_s = np.arange(frames) / sample_rate_hz
+    return np.asarray(np.interp(times_s, [p.time_s for p in points], [db_to_gain(p.gain_db) for p in points]))
 
 
 def _refuse_constant(text: str) -> float:
@@ -427,13 +583,35 @@ def check_topology(graph: MixGraph) -> None:
             raise ValueError(f"edges: {node.id!r} comes after the master; only processors may")
     last = [n for n in ids if net.out_degree(n) == 0]
     for node in graph.nodes:
-        inputs, outputs = net.in_degree(node.id), net.out_degree(node.id)
+        inputs = net.in_degree(node.id)
         if isinstance(node, Stem) and inputs:
             raise ValueError(f"edges: the stem {node.id!r} cannot have an input")
         if isinstance(node, Processor) and inputs != 1:
             raise ValueError(f"edges: the processor {node.id!r} has {inputs} inputs, it needs exactly one")
-        if outputs > 1:
-            raise ValueError(f"edges: {node.id!r} has {outputs} outputs; sends are not part of schema version 1")
+    _check_outputs(graph, known_buses={b.id for b in graph.buses}, after_master=after_master | {masters[0].id})
     loose = [n for n in last if n != masters[0].id and n not in after_master]
     if loose:
         raise ValueError(f"edges: {loose[0]!r} does not reach the master's output")
+
+
+def _check_outputs(graph: MixGraph, *, known_buses: set[str], after_master: set[str]) -> None:
+    """One main output per node; sends go from the end of a channel into a bus."""
+    main: dict[str, str] = {}
+    for index, edge in enumerate(graph.edges):
+        if edge.send_db is not None:
+            continue
+        if edge.source in main:
+            raise ValueError(f"edges.{index}: {edge.source!r} has two outputs; a further one must be a send (send_db)")
+        main[edge.source] = edge.target
+    processors = {p.id for p in graph.processors}
+    for index, edge in enumerate(graph.edges):
+        if edge.send_db is None:
+            if edge.evidence is not None:
+                raise ValueError(f"edges.{index}.evidence: only sends carry evidence")
+            continue
+        if edge.target not in known_buses:
+            raise ValueError(f"edges.{index}: a send goes into a bus, {edge.target!r} is none")
+        if edge.source in after_master:
+            raise ValueError(f"edges.{index}: the master cannot send")
+        if main.get(edge.source) in processors:
+            raise ValueError(f"edges.{index}: a send leaves the end of a channel, {edge.source!r} is inside one")

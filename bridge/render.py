@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import networkx as nx
 import numpy as np
 import numpy.typing as npt
 
 from .errors import GraphError
-from .graph import MixGraph, Processor, Stem
+from .graph import MixGraph, Processor, Stem, volume_gains
+from .processors.equations import db_to_gain
 from .processors.reference import Audio, apply_processor
 
 #: Called with a stem; returns it aligned, with its polarity applied, shape (2, graph.frames).
@@ -17,7 +19,7 @@ Progress = Callable[[str], None]
 
 
 def render_channel(graph: MixGraph, channel_id: str, audio: npt.ArrayLike) -> Audio:
-    """Run the processors of one track, group or the master over its input.
+    """Run one track, group or the master over its input: its processors, then its volume automation.
 
     Parameters
     ----------
@@ -27,6 +29,9 @@ def render_channel(graph: MixGraph, channel_id: str, audio: npt.ArrayLike) -> Au
     signal = np.asarray(audio, dtype=np.float64)
     for node in graph.chain(channel_id):
         signal = apply_node(node, signal, sample_rate_hz=graph.sample_rate_hz)
+    points = graph.channel(channel_id).volume
+    if points:
+        signal = signal * volume_gains(points, frames=signal.shape[-1], sample_rate_hz=graph.sample_rate_hz)
     return signal
 
 
@@ -59,16 +64,20 @@ def render_graph(graph: MixGraph, load_stem: StemLoader, *, progress: Progress |
     """
     sums: dict[str, Audio] = {}
 
+    def pour(bus_id: str, signal: Audio, gain: float = 1.0) -> None:
+        if bus_id not in sums:
+            sums[bus_id] = gain * signal
+        elif sums[bus_id].shape != signal.shape:
+            raise GraphError(f"{bus_id}: what flows into it has shape {signal.shape}, expected {sums[bus_id].shape}")
+        else:
+            sums[bus_id] += gain * signal
+
     def add(channel_id: str, signal: Audio) -> None:
         parent = graph.parent(channel_id)
-        if parent is None:
-            return
-        if parent.id not in sums:
-            sums[parent.id] = signal.copy()
-        elif sums[parent.id].shape != signal.shape:
-            raise GraphError(f"{channel_id}: its audio has shape {signal.shape}, expected {sums[parent.id].shape}")
-        else:
-            sums[parent.id] += signal
+        if parent is not None:
+            pour(parent.id, signal)
+        for send in graph.sends(channel_id):
+            pour(send.target, signal, float(db_to_gain(send.send_db)))
 
     for stem in graph.stems:
         if progress is not None:
@@ -85,10 +94,15 @@ def render_graph(graph: MixGraph, load_stem: StemLoader, *, progress: Progress |
 
 
 def buses_inner_first(graph: MixGraph) -> list[str]:
-    """Ids of the buses so that a bus comes before the bus it flows into."""
+    """Ids of the buses so that a bus comes before every bus it flows or sends into.
 
-    def depth(bus_id: str) -> int:
-        parent = graph.parent(bus_id)
-        return 0 if parent is None else 1 + depth(parent.id)
-
-    return sorted((b.id for b in graph.buses), key=depth, reverse=True)
+    Of those whose order does not matter, the one that comes first in the file comes first.
+    """
+    order = {bus.id: index for index, bus in enumerate(graph.buses)}
+    net: nx.DiGraph[str] = nx.DiGraph()
+    net.add_nodes_from(order)
+    for bus in graph.buses:
+        parent = graph.parent(bus.id)
+        targets = [s.target for s in graph.sends(bus.id)] + ([parent.id] if parent is not None else [])
+        net.add_edges_from((bus.id, target) for target in targets if target in order)
+    return list(nx.lexicographical_topological_sort(net, key=order.__getitem__))

@@ -10,7 +10,7 @@ import soundfile
 from hypothesis import strategies as st
 
 from mixbridge.bridge.audio import as_stereo, read_audio, resample
-from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, Processor, Provenance, Stem
+from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, Processor, Provenance, Stem, VolumePoint
 from mixbridge.bridge.null_test import null_depth_db
 from mixbridge.bridge.processors.specs import SPECS, spec_of
 from mixbridge.bridge.render import render_graph
@@ -50,8 +50,35 @@ def chains(
 
 
 @st.composite
+def volumes(draw: st.DrawFn, *, length_s: float) -> list[VolumePoint]:
+    """Volume automation, also beyond the end of the session; often none."""
+    times = draw(st.lists(st.floats(0.0, 1.5 * length_s, allow_subnormal=False), max_size=4, unique=True))
+    return [VolumePoint(time_s=t, gain_db=draw(st.floats(-80.0, 12.0))) for t in sorted(times)]
+
+
+@st.composite
+def routed(draw: st.DrawFn, allowed: Sequence[str] = ALL_KINDS) -> MixGraph:
+    """Graphs with sends, returns and volume automation, too."""
+    graph = draw(graphs(allowed))
+    length_s = graph.frames / graph.sample_rate_hz
+    nodes = [
+        node if isinstance(node, Processor) else node.model_copy(update={"volume": draw(volumes(length_s=length_s))})
+        for node in graph.nodes
+    ]
+    edges = list(graph.edges)
+    for index, bus in enumerate(graph.buses):
+        # A bus flows into the master or an earlier bus, so that later channels can send into it without a loop.
+        senders = [*graph.buses[index + 1 :], *graph.stems]
+        for channel in draw(st.lists(st.sampled_from(senders), max_size=2, unique_by=lambda c: c.id)):
+            source = graph.end(channel.id)
+            if not any((e.source, e.target) == (source, bus.id) for e in edges):
+                edges.append(Edge(source=source, target=bus.id, send_db=draw(st.floats(-60.0, 12.0))))
+    return MixGraph.model_validate({**graph.model_dump(), "nodes": nodes, "edges": edges})
+
+
+@st.composite
 def graphs(draw: st.DrawFn, allowed: Sequence[str] = ALL_KINDS) -> MixGraph:
-    """Any graph schema 1 allows: nested and empty buses, processors in any order, odd names."""
+    """Any tree of channels: nested and empty buses, processors in any order, odd names."""
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
     text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
     names = draw(st.lists(st.one_of(st.sampled_from(NASTY), text), min_size=1, max_size=4))

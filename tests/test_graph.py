@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from mixbridge.bridge.console import build_console, load_console
 from mixbridge.bridge.errors import GraphError, ParameterError
-from mixbridge.bridge.graph import MixGraph, Stem
+from mixbridge.bridge.graph import MixGraph, Stem, VolumePoint, volume_gains
 from mixbridge.bridge.processors.specs import CHAIN_ORDER, SPECS, spec_of
+from mixbridge.bridge.render import buses_inner_first, render_graph
 
 from .dsp import random_parameters
+from .mixes import routed
 
 NAMES = ["#kick", "a\"b'c", "音", "two words", ";x", "`"]
 
@@ -199,3 +201,109 @@ def test_broken_wiring_is_refused(edges: list[tuple[str, str]], message: str) ->
 def test_any_text_is_read_or_refused(text: str) -> None:
     with pytest.raises(GraphError):
         MixGraph.from_json(text)
+
+
+# ------------------------------------------------------------------------- sends and automation
+
+
+def _sending() -> MixGraph:
+    """Two stems; the kick sends from behind its EQ into a return with a reverb."""
+    chain = {"type": "eq", "id": "kick/eq", "parameters": spec_of("eq").defaults()}
+    reverb = {"type": "reverb", "id": "room/reverb", "parameters": spec_of("reverb").defaults()}
+    nodes = [
+        {"type": "stem", "id": "kick", "name": "kick", "file": "kick.wav"}, chain,
+        {"type": "stem", "id": "bass", "name": "bass", "file": "bass.wav"},
+        {"type": "bus", "id": "room", "name": "Room"}, reverb,
+        {"type": "master", "id": "master", "name": "Master"},
+    ]  # fmt: skip
+    main = [("kick", "kick/eq"), ("kick/eq", "master"), ("bass", "master"), ("room", "room/reverb")]
+    edges = [{"source": a, "target": b} for a, b in [*main, ("room/reverb", "master")]]
+    edges.append({"source": "kick/eq", "target": "room", "send_db": -12.0})
+    data = {"format": "mixbridge-graph", "schema_version": 2, "name": "song", "sample_rate_hz": 44100, "frames": 4410}
+    return MixGraph.from_json(json.dumps({**data, "nodes": nodes, "edges": edges}))
+
+
+def test_a_send_is_found_by_its_channel_and_a_bus_fed_by_sends_alone_is_a_return() -> None:
+    graph = _sending()
+    assert [(e.source, e.target, e.send_db) for e in graph.sends("kick")] == [("kick/eq", "room", -12.0)]
+    assert graph.sends("bass") == []
+    assert [b.id for b in graph.returns] == ["room"]
+    assert graph.parent("kick") == graph.master
+    assert [c.id for c in graph.children("master")] == ["kick", "bass", "room"]
+
+
+def test_a_send_stays_with_its_channel_when_processors_go() -> None:
+    graph = _sending().without({"kick/eq"})
+    assert [(e.source, e.target, e.send_db) for e in graph.sends("kick")] == [("kick", "room", -12.0)]
+    assert graph.without({"room/reverb"}).sends("kick") == graph.sends("kick")
+
+
+def test_a_return_without_sends_is_tidied_away() -> None:
+    graph = _sending().without_sends({("kick", "room")})
+    assert graph.sends("kick") == []
+    assert [b.id for b in graph.tidied().buses] == []
+    assert [p.id for p in graph.tidied().processors] == ["kick/eq"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"source": "kick"}, "leaves the end of a channel"),
+        ({"target": "bass"}, "cannot have an input"),
+        ({"target": "master", "source": "bass"}, "listed twice"),
+        ({"target": "kick/eq", "source": "bass"}, "needs exactly one"),
+        ({"source": "master"}, "loop"),
+        ({"send_db": 13.0}, "outside"),
+        ({"send_db": None}, "two outputs"),
+    ],
+)
+def test_a_send_that_breaks_a_rule_is_refused(change: dict[str, object], words: str) -> None:
+    data = json.loads(_sending().to_json())
+    data["edges"][-1] |= change
+    with pytest.raises(GraphError, match=words):
+        MixGraph.from_json(json.dumps(data))
+
+
+def test_times_of_volume_automation_grow() -> None:
+    data = json.loads(_sending().to_json())
+    data["nodes"][0]["volume"] = [{"time_s": 1.0, "gain_db": 0.0}, {"time_s": 1.0, "gain_db": -3.0}]
+    with pytest.raises(GraphError, match="must grow"):
+        MixGraph.from_json(json.dumps(data))
+
+
+def test_a_file_of_the_first_version_is_read() -> None:
+    data = json.loads(console().to_json())
+    data["schema_version"] = 1
+    for node in data["nodes"]:
+        for key in ("volume", "evidence"):
+            node.pop(key, None)
+    data["edges"] = [{"source": e["source"], "target": e["target"]} for e in data["edges"]]
+    assert MixGraph.from_json(json.dumps(data)) == console()
+
+
+@given(graph=routed())
+@settings(max_examples=40, deadline=None)
+def test_graphs_with_sends_and_automation_survive_a_round_trip(graph: MixGraph) -> None:
+    assert MixGraph.from_json(graph.to_json()) == graph
+    order = buses_inner_first(graph)
+    for bus in graph.buses:
+        for send in graph.sends(bus.id):
+            assert order.index(bus.id) < order.index(send.target)
+
+
+def test_volume_automation_is_linear_in_amplitude_and_held_at_its_ends() -> None:
+    points = [VolumePoint(time_s=1.0, gain_db=0.0), VolumePoint(time_s=2.0, gain_db=-20.0)]
+    gains = volume_gains(points, frames=40, sample_rate_hz=10)
+    np.testing.assert_allclose(gains[[0, 10, 15, 20, 39]], [1.0, 1.0, 0.55, 0.1, 0.1], atol=1e-12)
+    assert np.all(volume_gains([], frames=7, sample_rate_hz=10) == 1.0)
+
+
+def test_a_render_follows_sends_and_automation() -> None:
+    graph = _sending().without({"kick/eq", "room/reverb"})
+    stems = [s.model_copy(update={"volume": [VolumePoint(time_s=0.0, gain_db=-6.0)]}) for s in graph.stems]
+    graph = graph.rebuilt([*stems, *graph.buses, graph.master], graph.edges)
+    random = np.random.default_rng(1)
+    audio = {s.id: random.standard_normal((2, 4410)) for s in stems}
+    gain = 10 ** (-6 / 20)
+    expected = gain * audio["kick"] * (1 + 10 ** (-12 / 20)) + gain * audio["bass"]
+    np.testing.assert_allclose(render_graph(graph, lambda stem: audio[stem.id]), expected, atol=1e-12)
