@@ -123,6 +123,12 @@ class ProcessorSpec:
 
 MIX = Parameter("mix", "Mix (dry 0 ... wet 1)", 1.0, 0.0, 1.0, "")
 
+#: Level of a send; post-fader.
+SEND_LEVEL = Parameter("level_db", "Send level (dB)", 0.0, -60.0, 12.0, "dB", off_at=-60.0)
+
+#: Gain of a breakpoint of volume automation, relative to the fader.
+VOLUME = Parameter("gain_db", "Volume (dB)", 0.0, -80.0, 12.0, "dB")
+
 
 def _frequency(
     name: str, label: str, default: float, low: float, high: float, off_at: float | None = None
