@@ -1,4 +1,4 @@
-"""chain.json: a mix as channels with plugin inserts, as any host can render it; no plugin is run here.
+"""chain.json: a mix as channels with plugin inserts and sends, as any host can render it; no plugin is run here.
 
 The form in which the pedalboard export is written and in which the verifier holds whatever it
 read from disk, also a DAW's session. Sums, faders, pans, widths and dry/wet are the host's work;
@@ -8,18 +8,25 @@ read from disk, also a DAW's session. Sums, faders, pans, widths and dry/wet are
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import networkx as nx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..bridge.errors import ParameterError, SessionFileError
 from ..bridge.files import write_text_whole
+from ..bridge.graph import Breakpoint
 from ..bridge.processors.specs import MIX, SPECS
 
 CHAIN_FILE = "chain.json"
 FORMAT = "mixbridge-chain"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+#: Version 1 had neither sends nor volume automation; its files are read as they are.
+READABLE_VERSIONS = (1, SCHEMA_VERSION)
 
 #: A chain file larger than this is refused unread.
 MAX_FILE_BYTES = 64 * 1024 * 1024
@@ -163,17 +170,59 @@ class Source(_Model):
     channels: Literal[1, 2] = 2
 
 
-class Channel(_Model):
-    """A track, bus or the master: source or sum of its children, inserts, then fader and pan.
+class Send(_Model):
+    """A post-fader send: it takes what leaves a channel, after its volume automation.
 
     Attributes
     ----------
+    target : str
+        Id of the bus it feeds.
+    gain : float >= 0
+        Linear amplitude.
+    """
+
+    target: str
+    gain: Annotated[float, Field(ge=0.0)]
+
+
+class VolumePoint(_Model):
+    """A breakpoint of a fader's automation, as `graph.volume_gains` draws it.
+
+    Attributes
+    ----------
+    time_s : float >= 0
+        From the first frame of the session.
+    gain_db : float
+        Relative to the fader. A project made by hand may go beyond what the search would find.
+    """
+
+    time_s: Annotated[float, Field(ge=0.0)]
+    gain_db: float
+
+    @classmethod
+    def copies(cls, points: Iterable[Breakpoint]) -> tuple[Self, ...]:
+        """The same points as those of a graph or session."""
+        return tuple(cls(time_s=point.time_s, gain_db=point.gain_db) for point in points)
+
+
+class Channel(_Model):
+    """A track, bus or the master: source or sum of what feeds it, inserts, then fader, pan and sends.
+
+    Attributes
+    ----------
+    kind : {"track", "bus", "master"}
+        A bus is fed by channels whose `parent` it is and by sends.
     parent : str or None
         Id of the bus or master it flows into; None for the master alone.
     gain : float >= 0
         Linear fader gain after the inserts.
     pan : float, -1 to 1
         `equations.pan_gains`.
+    volume : tuple of VolumePoint
+        Automation of the fader; it acts on the way to the parent and on the sends alike. Times
+        never fall; two points at one time are a jump. Empty: the fader stays where it is.
+    sends : tuple of Send
+        One a target at most; the master has none.
     """
 
     id: str
@@ -184,10 +233,56 @@ class Channel(_Model):
     inserts: tuple[Insert, ...] = ()
     gain: Annotated[float, Field(ge=0.0)] = 1.0
     pan: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.0
+    volume: tuple[VolumePoint, ...] = ()
+    sends: tuple[Send, ...] = ()
+
+    @field_validator("volume")
+    @classmethod
+    def _times_never_fall(cls, value: tuple[VolumePoint, ...]) -> tuple[VolumePoint, ...]:
+        if any(later.time_s < earlier.time_s for earlier, later in pairwise(value)):
+            raise ValueError("the times of its points must not fall")
+        return value
+
+    @field_validator("sends")
+    @classmethod
+    def _one_a_target(cls, value: tuple[Send, ...]) -> tuple[Send, ...]:
+        if len({send.target for send in value}) != len(value):
+            raise ValueError("two of them have the same target")
+        return value
+
+    def feeds(self) -> Iterator[tuple[str, float]]:
+        """Where its output flows: ids of channels, each with the linear gain on the way there."""
+        if self.parent is not None:
+            yield self.parent, 1.0
+        for send in self.sends:
+            yield send.target, send.gain
+
+
+def in_signal_order(channels: Iterable[Channel]) -> tuple[Channel, ...]:
+    """Every channel before those it feeds, and otherwise in the order given.
+
+    Raises
+    ------
+    SessionFileError
+        If channels feed each other in a loop.
+    """
+    given = list(channels)
+    order = {channel.id: place for place, channel in enumerate(given)}
+    net: nx.DiGraph[int] = nx.DiGraph()
+    net.add_nodes_from(order.values())
+    for channel in given:
+        net.add_edges_from((order[channel.id], order[target]) for target, _ in channel.feeds() if target in order)
+    try:
+        return tuple(given[place] for place in nx.lexicographical_topological_sort(net))
+    except nx.NetworkXUnfeasible:
+        looping = [given[source].name for source, _ in nx.find_cycle(net)]
+        raise SessionFileError(
+            f"{', '.join(looping)}: the sends lead back to where they come from; remove one of them"
+        ) from None
 
 
 class Chain(_Model):
-    """A whole mix; every channel stands before its parent, the master is last.
+    """A whole mix; every channel stands before those it feeds, the master is last.
 
     Attributes
     ----------
@@ -198,7 +293,7 @@ class Chain(_Model):
     """
 
     format: Literal["mixbridge-chain"] = "mixbridge-chain"
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     name: str
     sample_rate_hz: Annotated[int, Field(ge=8000, le=384000)]
     frames: Annotated[int, Field(ge=0)]
@@ -212,6 +307,8 @@ class Chain(_Model):
             raise ValueError("channels: an id is used twice")
         if not self.channels or self.channels[-1].kind != "master" or self.channels[-1].parent is not None:
             raise ValueError("channels: the last one must be the master")
+        if self.channels[-1].sends:
+            raise ValueError(f"channels.{len(names) - 1}.sends: the master cannot send")
         for index, channel in enumerate(self.channels[:-1]):
             if channel.kind == "master":
                 raise ValueError(f"channels.{index}: only the last channel is the master")
@@ -219,6 +316,7 @@ class Chain(_Model):
                 raise ValueError(f"channels.{index}.parent: {channel.parent!r} does not come after {channel.id!r}")
             if (channel.kind == "track") != (channel.source is not None):
                 raise ValueError(f"channels.{index}.source: tracks have one, buses have none")
+            _check_feeds(index, channel, self.channels[index + 1 :])
         return self
 
     def channel(self, channel_id: str) -> Channel:
@@ -255,6 +353,12 @@ class Chain(_Model):
             raise SessionFileError(f"{path}: not valid JSON; export it again") from None
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise SessionFileError(f"{path}: format: this is not a Mixbridge chain (expected {FORMAT!r})")
+        if data.get("schema_version") not in READABLE_VERSIONS:
+            raise SessionFileError(
+                f"{path}: schema_version: {data.get('schema_version')!r} is not supported; "
+                f"this version of Mixbridge reads {' and '.join(map(str, READABLE_VERSIONS))}"
+            )
+        data["schema_version"] = SCHEMA_VERSION
         try:
             # JSON has no tuples: the strictness is for types, not for the kind of sequence.
             return cls.model_validate_json(json.dumps(data))
@@ -264,3 +368,16 @@ class Chain(_Model):
             cause = first.get("ctx", {}).get("error")
             message = str(cause) if isinstance(cause, ValueError | ParameterError) else first["msg"]
             raise SessionFileError(f"{path}: {where}: {message}" if where else f"{path}: {message}") from None
+
+
+def _check_feeds(index: int, channel: Channel, later: Sequence[Channel]) -> None:
+    """Check that a channel feeds channels that can be fed and that come after it."""
+    kinds = {c.id: c.kind for c in later}
+    if kinds.get(channel.parent or "") == "track":
+        raise ValueError(f"channels.{index}.parent: {channel.parent!r} is a track; only buses and the master sum")
+    for number, send in enumerate(channel.sends):
+        where = f"channels.{index}.sends.{number}.target"
+        if send.target not in kinds:
+            raise ValueError(f"{where}: {send.target!r} does not come after {channel.id!r}")
+        if kinds[send.target] != "bus":
+            raise ValueError(f"{where}: {send.target!r} is not a bus")

@@ -1,7 +1,7 @@
-"""The DAW-neutral session of a mix: tracks, folder buses, faders, inserts and media; no DAW's file format here.
+"""The DAW-neutral session of a mix: tracks, folders, returns, faders, sends and media; no DAW's file format here.
 
-A session is a tree like the one a mixer shows. The gain and pan of the graph go onto the faders
-wherever that changes nothing; what a fader cannot express stays an insert.
+A session is a tree like the one a mixer shows, with sends across it. The gain and pan of the graph
+go onto the faders wherever that changes nothing; what a fader cannot express stays an insert.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..bridge.graph import Bus, Master, MixGraph, Processor, Stem
+from ..bridge.graph import Bus, Master, MixGraph, Processor, Stem, VolumePoint
 from ..bridge.processors.equations import channel_gains, db_to_gain, gain_and_pan, gain_to_db
 from ..bridge.processors.specs import GAIN_PAN, spec_of
 
@@ -75,8 +75,24 @@ class Media:
 
 
 @dataclass(frozen=True)
+class Send:
+    """A post-fader send: it takes what leaves a channel, after its volume automation.
+
+    Attributes
+    ----------
+    target : str
+        Id of the strip it feeds: a return, or a folder.
+    gain : float >= 0
+        Linear amplitude.
+    """
+
+    target: str
+    gain: float
+
+
+@dataclass(frozen=True)
 class Strip:
-    """What every channel has: a name, inserts and, after them, a fader and a pan.
+    """What every channel has: a name, inserts and, after them, a fader, a pan and sends.
 
     Attributes
     ----------
@@ -84,6 +100,11 @@ class Strip:
         Linear amplitude.
     pan : float, -1 (left) to 1 (right)
         Constant power with unity gain at the centre (`equations.pan_gains`).
+    sends : tuple of Send
+        One a target at most.
+    volume : tuple of VolumePoint
+        Automation in dB relative to `gain`, as `graph.volume_gains` draws it; it acts before the
+        sends. Empty: the fader stays where it is.
     """
 
     id: str
@@ -91,6 +112,8 @@ class Strip:
     inserts: tuple[Insert, ...]
     gain: float
     pan: float
+    sends: tuple[Send, ...] = ()
+    volume: tuple[VolumePoint, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,11 +125,22 @@ class Track:
 
 
 @dataclass(frozen=True)
-class Folder:
-    """A channel that sums others; never empty."""
+class Return:
+    """A channel that sends alone feed."""
 
     strip: Strip
-    children: tuple[Track | Folder, ...]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A channel that sums others; never empty. Sends may feed it as well."""
+
+    strip: Strip
+    children: tuple[Child, ...]
+
+
+#: What lies in a folder or directly on the master.
+Child = Track | Folder | Return
 
 
 @dataclass(frozen=True)
@@ -116,40 +150,43 @@ class Session:
     Attributes
     ----------
     children : tuple of Track or Folder
-        What flows into the master, in the order of the stems.
+        What flows into the master, in the order of the stems, without the returns there.
     frames : int
         Length at `sample_rate_hz`; 0 if the graph does not say.
+    returns : tuple of Return
+        Those that flow into the master, in the order of the graph. A return that flows into a
+        group is a child of its folder.
     """
 
     name: str
     sample_rate_hz: int
     frames: int
-    children: tuple[Track | Folder, ...]
+    children: tuple[Child, ...]
     master: Strip
+    returns: tuple[Return, ...] = ()
 
     def tracks(self) -> Iterator[Track]:
-        """All tracks in the order of the session."""
-        yield from _tracks(self.children)
+        """All tracks, in the order of the session."""
+        for child, _ in self.walk():
+            if isinstance(child, Track):
+                yield child
 
     def strips(self) -> Iterator[Strip]:
-        """All channels, the master last."""
-        yield from _strips(self.children)
+        """All channels: what the session shows from top to bottom, its returns, the master last."""
+        for child, _ in self.walk():
+            yield child.strip
         yield self.master
 
+    def walk(self) -> Iterator[tuple[Child, str]]:
+        """Everything but the master, each with the id of the strip it flows into; a folder before what it holds."""
+        yield from _walk([*self.children, *self.returns], self.master.id)
 
-def _tracks(children: Sequence[Track | Folder]) -> Iterator[Track]:
+
+def _walk(children: Sequence[Child], parent_id: str) -> Iterator[tuple[Child, str]]:
     for child in children:
-        if isinstance(child, Track):
-            yield child
-        else:
-            yield from _tracks(child.children)
-
-
-def _strips(children: Sequence[Track | Folder]) -> Iterator[Strip]:
-    for child in children:
-        yield child.strip
+        yield child, parent_id
         if isinstance(child, Folder):
-            yield from _strips(child.children)
+            yield from _walk(child.children, child.strip.id)
 
 
 def build_session(graph: MixGraph, *, max_fader_db: float = MAX_FADER_DB) -> Session:
@@ -166,6 +203,7 @@ def build_session(graph: MixGraph, *, max_fader_db: float = MAX_FADER_DB) -> Ses
     Session
         Buses that nothing flows into are left out: they are silent.
     """
+    graph = graph.tidied()
     children: dict[str, list[Stem | Bus]] = {}
     for channel in graph.channels():
         parent = graph.parent(channel.id)
@@ -178,24 +216,24 @@ def build_session(graph: MixGraph, *, max_fader_db: float = MAX_FADER_DB) -> Ses
             return order[channel.id]
         return min((first_stem(c) for c in children.get(channel.id, [])), default=len(order))
 
-    def strip(channel: Stem | Bus | Master) -> Strip:
-        return _strip(channel, graph.chain(channel.id), max_fader_db=max_fader_db)
+    def lay_out(channel: Stem | Bus) -> Child:
+        strip = _strip(graph, channel, max_fader_db=max_fader_db)
+        if isinstance(channel, Stem):
+            return Track(strip, _media(graph, channel))
+        inside = inside_of(channel.id)
+        return Folder(strip, inside) if inside else Return(strip)
 
-    def lay_out(parent_id: str) -> tuple[Track | Folder, ...]:
-        laid: list[Track | Folder] = []
-        for channel in sorted(children.get(parent_id, []), key=first_stem):
-            if isinstance(channel, Stem):
-                laid.append(Track(strip(channel), _media(graph, channel)))
-            elif inside := lay_out(channel.id):
-                laid.append(Folder(strip(channel), inside))
-        return tuple(laid)
+    def inside_of(parent_id: str) -> tuple[Child, ...]:
+        return tuple(lay_out(channel) for channel in sorted(children.get(parent_id, []), key=first_stem))
 
+    laid = inside_of(graph.master.id)
     return Session(
         name=graph.name,
         sample_rate_hz=graph.sample_rate_hz,
         frames=graph.frames,
-        children=lay_out(graph.master.id),
-        master=strip(graph.master),
+        children=tuple(child for child in laid if not isinstance(child, Return)),
+        master=_strip(graph, graph.master, max_fader_db=max_fader_db),
+        returns=tuple(child for child in laid if isinstance(child, Return)),
     )
 
 
@@ -230,8 +268,23 @@ def solve_fader(left: float, right: float) -> tuple[float, float]:
     return (gain, 0.0) if abs(pan) < CENTRE_PAN else (gain, pan)
 
 
-def _strip(channel: Stem | Bus | Master, chain: Sequence[Processor], *, max_fader_db: float) -> Strip:
-    """Move what commutes with everything after it onto the fader, keep the rest as inserts."""
+def _strip(graph: MixGraph, channel: Stem | Bus | Master, *, max_fader_db: float) -> Strip:
+    """One channel. Volume automation comes after all processors, so that no gain ever moves past it."""
+    inserts, left, right = _split(graph.chain(channel.id))
+    gain, pan = solve_fader(left, right)
+    highest = db_to_gain(max_fader_db)
+    # What exceeds the fader by rounding alone is no reason for a gain insert.
+    if gain > highest * (1.0 + 1e-12):
+        inserts.extend(_trims(channel.id, gain_to_db(gain / highest)))
+    gain = min(gain, highest)
+    sends = tuple(
+        Send(edge.target, db_to_gain(edge.send_db)) for edge in graph.sends(channel.id) if edge.send_db is not None
+    )
+    return Strip(channel.id, channel.name, tuple(inserts), gain, pan, sends, tuple(channel.volume))
+
+
+def _split(chain: Sequence[Processor]) -> tuple[list[Insert], float, float]:
+    """What stays an insert, and the channel gains of what commutes with everything after it."""
     left = right = 1.0
     inserts: list[Insert] = []
     for index, node in enumerate(chain):
@@ -247,13 +300,7 @@ def _strip(channel: Stem | Bus | Master, chain: Sequence[Processor], *, max_fade
             left, right = left * node_left, right * node_right
         else:
             inserts.append(Insert(node.id, node.type, dict(node.parameters), node.mix, node.law))
-    gain, pan = solve_fader(left, right)
-    highest = db_to_gain(max_fader_db)
-    # What exceeds the fader by rounding alone is no reason for a gain insert.
-    if gain > highest * (1.0 + 1e-12):
-        inserts.extend(_trims(channel.id, gain_to_db(gain / highest)))
-    gain = min(gain, highest)
-    return Strip(channel.id, channel.name, tuple(inserts), gain, pan)
+    return inserts, left, right
 
 
 def _trims(channel_id: str, rest_db: float) -> Iterator[Insert]:

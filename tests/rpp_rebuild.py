@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 import re
 from dataclasses import dataclass, field
@@ -178,6 +180,54 @@ def play_items(track: Tree, *, frames: int, rate_hz: int, folder: Path) -> np.nd
     return -out if track.numbers("IPHASE") == [1] else out
 
 
+def envelope_gains(chunks: list[Tree], *, frames: int, rate_hz: int) -> np.ndarray:
+    """Gain at every sample of a volume envelope that is multiplied with the fader, scaled by amplitude."""
+    if not chunks:
+        return np.ones(frames)
+    (envelope,) = chunks
+    lines = [c for c in envelope.children if isinstance(c, list)]
+    assert envelope.numbers("ACT")[0] == 1 and envelope.numbers("VOLTYPE") == [0]
+    points = [[float(str(v)) for v in c[1:]] for c in lines if c[0] == "PT"]
+    assert points and all(len(p) == 3 and p[2] == 0 for p in points), (
+        "every point has a time, a gain and a line to the next"
+    )
+    gains = np.full(frames, points[0][1])
+    for (start_s, start, _), (end_s, end, _) in itertools.pairwise(points):
+        assert end_s > start_s >= 0
+        first, last = math.ceil(start_s * rate_hz), min(math.ceil(end_s * rate_hz), frames)
+        position = (np.arange(first, last) / rate_hz - start_s) / (end_s - start_s)
+        gains[first:last] = start + (end - start) * position
+        gains[last:] = end
+    return gains
+
+
+def receives(track: Tree) -> list[tuple[int, float]]:
+    """Index of the sending track and gain of each receive; only plain post-fader sends are accepted."""
+    found = []
+    for line in track.children:
+        if isinstance(line, list) and line[0] == "AUXRECV":
+            source, mode, gain, *rest = line[1:]
+            assert [str(v) for v in rest] == ["0", "0", "0", "0", "0", "0", "-1:U", "0", "-1", ""], line
+            assert float(str(mode)) == 0 and float(str(gain)) >= 0
+            found.append((whole(float(str(source))), float(str(gain))))
+    return found
+
+
+def parents(project: Tree) -> list[int | None]:
+    """Index of the folder around each track."""
+    folders: list[int] = []
+    found: list[int | None] = []
+    for index, track in enumerate(project.blocks("TRACK")):
+        found.append(folders[-1] if folders else None)
+        change = int(track.numbers("ISBUS")[1])
+        if change > 0:
+            folders.append(index)
+        elif change:
+            del folders[change:]
+    assert not folders
+    return found
+
+
 def render_project(path: Path) -> np.ndarray:
     """Render the master of a project with the reference DSP; shape (2, n)."""
     project, folder = read_project(path), path.parent
@@ -186,28 +236,31 @@ def render_project(path: Path) -> np.ndarray:
     assert (bounds, start_s, tail) == (0, 0, 0)
     frames = whole(end_s * rate_hz)
     (project_law,) = project.numbers("PANLAW")
+    assert project_law == 1 and project.numbers("GLOBAL_AUTO") == [-1]
+    tracks, folder_of = project.blocks("TRACK"), parents(project)
 
-    def fade(values: list[float], audio: np.ndarray) -> np.ndarray:
-        return audio * fader_gains(values, project_law=project_law)
+    def finish(audio: np.ndarray, *, chains: list[Tree], fader: list[float], envelopes: list[Tree]) -> np.ndarray:
+        audio = run_chain(chains, audio, rate_hz=rate_hz, folder=folder)
+        gains = envelope_gains(envelopes, frames=frames, rate_hz=rate_hz)
+        return audio * fader_gains(fader, project_law=project_law) * gains
 
-    open_folders: list[tuple[Tree, np.ndarray]] = []
-    total = np.zeros((2, frames))
-
-    def finish(track: Tree, audio: np.ndarray) -> None:
-        audio = run_chain(track.blocks("FXCHAIN"), audio, rate_hz=rate_hz, folder=folder)
+    @functools.cache
+    def output(index: int) -> np.ndarray:
+        track = tracks[index]
         assert track.numbers("MAINSEND") == [1, 0] and track.numbers("MUTESOLO") == [0, 0, 0]
-        target = open_folders[-1][1] if open_folders else total
-        target += fade(track.numbers("VOLPAN"), audio)
-
-    for track in project.blocks("TRACK"):
+        assert track.numbers("AUTOMODE") == [0]
         audio = play_items(track, frames=frames, rate_hz=rate_hz, folder=folder)
-        change = int(track.numbers("ISBUS")[1])
-        if change > 0:
-            open_folders.append((track, audio))
-            continue
-        finish(track, audio)
-        for _ in range(-change):
-            finish(*open_folders.pop())
-    assert not open_folders
-    total = run_chain(project.blocks("MASTERFXLIST"), total, rate_hz=rate_hz, folder=folder)
-    return fade(project.numbers("MASTER_VOLUME"), total)
+        audio = audio + sum(output(i) for i, parent in enumerate(folder_of) if parent == index)
+        audio = audio + sum(gain * output(source) for source, gain in receives(track))
+        return finish(
+            audio, chains=track.blocks("FXCHAIN"), fader=track.numbers("VOLPAN"), envelopes=track.blocks("VOLENV2")
+        )
+
+    total = np.zeros((2, frames)) + sum(output(i) for i, parent in enumerate(folder_of) if parent is None)
+    assert project.numbers("MASTERAUTOMODE") == [0]
+    return finish(
+        total,
+        chains=project.blocks("MASTERFXLIST"),
+        fader=project.numbers("MASTER_VOLUME"),
+        envelopes=project.blocks("MASTERVOLENV2"),
+    )

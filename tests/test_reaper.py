@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -14,15 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mixbridge.bridge.errors import AudioFileError, ExportError, MixbridgeError, OutputError
-from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, Processor, Stem
+from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, Processor, Stem, VolumePoint
 from mixbridge.bridge.processors.specs import SPECS
 from mixbridge.exporters import folder as folder_module
 from mixbridge.exporters.reaper.project import export_reaper
 from mixbridge.exporters.reaper.rpp import Block, Word, number, quote
 
 from .dsp import null_db
-from .mixes import NASTY, assert_nulls, graphs, reference_render, write_stems
-from .rpp_rebuild import from_rpp, read_project, render_project, track_depths, track_name
+from .mixes import NASTY, assert_nulls, reference_render, routed, write_stems
+from .rpp_rebuild import Tree, from_rpp, read_project, receives, render_project, track_depths, track_name
 
 NULL_DB = -80.0
 
@@ -45,10 +46,33 @@ def small_graph(names: list[str] | None = None, *, suffix: str = ".wav") -> MixG
     return MixGraph(name="song", sample_rate_hz=44100, frames=12000, nodes=nodes, edges=edges)
 
 
+def curve(*points: tuple[float, float]) -> list[VolumePoint]:
+    return [VolumePoint(time_s=time_s, gain_db=gain_db) for time_s, gain_db in points]
+
+
+def routed_graph(**volumes: list[VolumePoint]) -> MixGraph:
+    """`small_graph` with a return that both a track and the bus send to, and automation by channel."""
+    graph = small_graph()
+    nodes: list[Node] = [*graph.nodes, Bus(id="hall", name="Hall")]
+    nodes = [n if isinstance(n, Processor) else n.model_copy(update={"volume": volumes.get(n.id, [])}) for n in nodes]
+    sends = [Edge(source="g", target="hall", send_db=-6.0), Edge(source="e", target="hall", send_db=-20.5)]
+    edges = [*graph.edges, *sends, Edge(source="hall", target="master")]
+    return MixGraph.model_validate({**graph.model_dump(), "nodes": nodes, "edges": edges})
+
+
+def exported(graph: MixGraph, root: Path) -> Path:
+    write_stems(graph, root / "stems")
+    return export_reaper(graph, stems_dir=root / "stems", folder=root / "out")
+
+
+def points_of(envelope: Tree) -> list[list[float]]:
+    return [[float(str(v)) for v in c[1:]] for c in envelope.children if isinstance(c, list) and c[0] == "PT"]
+
+
 # -------------------------------------------------------------------------------- proof
 
 
-@given(graph=graphs(), link=st.booleans())
+@given(graph=routed(), link=st.booleans())
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_the_file_alone_sounds_like_the_graph(
     graph: MixGraph, link: bool, tmp_path_factory: pytest.TempPathFactory
@@ -99,6 +123,21 @@ def test_wav_stems_at_the_session_rate_are_copied_byte_for_byte(tmp_path: Path) 
         assert (path.parent / "Media" / stem.file).read_bytes() == (tmp_path / "stems" / stem.file).read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("pattern", "db"), [(r"(AUXRECV 0 0 )([\d.]+)", 0.05), (r"(PT 0.1 )([\d.]+)", 0.01), (r"(PT )(0.05)", 0.1)]
+)
+def test_a_broken_send_or_envelope_is_noticed(tmp_path: Path, pattern: str, db: float) -> None:
+    graph = routed_graph(kick=curve((0.05, -9.0), (0.1, 3.0)))
+    path = exported(graph, tmp_path)
+    assert_nulls(render_project(path), reference_render(graph, tmp_path / "stems"))
+    text, count = re.subn(
+        pattern, lambda m: f"{m[1]}{float(m[2]) * 10 ** (db / 20):.9f}", path.read_text(encoding="utf-8")
+    )
+    assert count == 1
+    path.write_text(text, encoding="utf-8")
+    assert null_db(render_project(path), reference_render(graph, tmp_path / "stems")) > NULL_DB
+
+
 # ------------------------------------------------------------------------------- layout
 
 
@@ -130,6 +169,82 @@ def test_the_mixer_is_used_where_it_can_be(tmp_path: Path) -> None:
     assert len(bus.blocks("FXCHAIN")[0].blocks("JS")) == 1
     assert project.numbers("PANLAW") == [1]
     assert [p.name for p in (path.parent / "Effects").iterdir()] == ["mixbridge_eq.jsfx"]
+
+
+def test_returns_are_tracks_behind_the_others_that_receive_post_fader(tmp_path: Path) -> None:
+    project = read_project(exported(routed_graph(), tmp_path))
+    assert track_depths(project) == [("drums", 0), ("kick", 1), ("bass", 0), ("Hall", 0)]
+    hall = project.blocks("TRACK")[-1]
+    assert dict(receives(hall)) == pytest.approx({0: 10 ** (-20.5 / 20), 2: 10 ** (-6.0 / 20)}, rel=1e-12)
+    assert hall.numbers("MAINSEND") == [1, 0] and not hall.blocks("ITEM")
+    assert not any(receives(track) for track in project.blocks("TRACK")[:-1])
+    keywords = [c.name if isinstance(c, Tree) else c[0] for c in hall.children]
+    assert keywords.index("PERF") < keywords.index("AUXRECV") < keywords.index("MIDIOUT")
+
+
+def test_a_return_in_a_group_lies_in_its_folder(tmp_path: Path) -> None:
+    graph = routed_graph()
+    edges = [e if e.source != "hall" else Edge(source="hall", target="bus") for e in graph.edges]
+    edges = [e for e in edges if (e.source, e.target) != ("e", "hall")]
+    graph = graph.rebuilt(graph.nodes, edges)
+    path = exported(graph, tmp_path)
+    assert track_depths(read_project(path)) == [("drums", 0), ("kick", 1), ("Hall", 1), ("bass", 0)]
+    assert_nulls(render_project(path), reference_render(graph, tmp_path / "stems"))
+
+
+def test_volume_automation_multiplies_the_fader(tmp_path: Path) -> None:
+    """A line in amplitude between points: VOLTYPE 0; the fader counts: automation mode 0."""
+    graph = routed_graph(
+        bass=curve((0.25, -80.0), (1.5, 4.5)), bus=curve((0.0, 1.0)), hall=curve((0.0, -3.0)), master=curve((0.1, -1.0))
+    )
+    path = exported(graph, tmp_path)
+    project = read_project(path)
+    drums, kick, bass, hall = project.blocks("TRACK")
+    assert bass.numbers("VOLPAN")[0] == pytest.approx(10 ** (-3 / 20) * np.sqrt(2))
+    (envelope,) = bass.blocks("VOLENV2")
+    found = points_of(envelope)
+    assert [p[::2] for p in found] == [[0.25, 0], [1.5, 0]]
+    assert [p[1] for p in found] == pytest.approx([1e-4, 10 ** (4.5 / 20)], rel=1e-12)
+    assert envelope.numbers("ACT") == [1, -1] and envelope.numbers("VOLTYPE") == [0]
+    assert [len(t.blocks("VOLENV2")) for t in (drums, kick, bass, hall)] == [1, 0, 1, 1]
+    assert {t.numbers("AUTOMODE")[0] for t in project.blocks("TRACK")} == {0}
+    assert project.numbers("MASTERAUTOMODE") == [0] and project.numbers("GLOBAL_AUTO") == [-1]
+    assert points_of(project.blocks("MASTERVOLENV2")[0]) == [[0.1, pytest.approx(10 ** (-1 / 20)), 0]]
+    assert_nulls(render_project(path), reference_render(graph, tmp_path / "stems"))
+
+
+@pytest.mark.parametrize(("top_db", "fader_db", "point_db"), [(6.0, 0.0, 6.0), (10.0, 4.0, 6.0)])
+def test_what_an_envelope_may_not_reach_is_left_to_the_fader(
+    tmp_path: Path, top_db: float, fader_db: float, point_db: float
+) -> None:
+    graph = routed_graph(kick=curve((0.0, -80.0), (0.2, top_db)))
+    path = exported(graph, tmp_path)
+    kick = read_project(path).blocks("TRACK")[1]
+    assert 20 * np.log10(kick.numbers("VOLPAN")[0]) == pytest.approx(fader_db, abs=1e-9)
+    assert 20 * np.log10(points_of(kick.blocks("VOLENV2")[0])[-1][1]) == pytest.approx(point_db, abs=1e-9)
+    assert_nulls(render_project(path), reference_render(graph, tmp_path / "stems"))
+
+
+def test_the_fader_takes_over_no_more_than_it_has_room_for(tmp_path: Path) -> None:
+    graph = routed_graph(bass=curve((0.0, 12.0)))
+    loud = [
+        n.model_copy(update={"parameters": {"gain_db": 8.0, "pan": 0.0}}) if n.id == "g" else n for n in graph.nodes
+    ]
+    graph = graph.rebuilt(loud, graph.edges)
+    path = exported(graph, tmp_path)
+    bass = read_project(path).blocks("TRACK")[2]
+    assert 20 * np.log10(bass.numbers("VOLPAN")[0]) == pytest.approx(12.0, abs=1e-9)
+    assert 20 * np.log10(points_of(bass.blocks("VOLENV2")[0])[0][1]) == pytest.approx(8.0, abs=1e-9)
+    assert_nulls(render_project(path), reference_render(graph, tmp_path / "stems"))
+
+
+def test_an_envelope_of_many_points_keeps_its_lines_short(tmp_path: Path) -> None:
+    times_s = np.sort(np.random.default_rng(1).uniform(0, 0.27, 5000))
+    graph = routed_graph(kick=curve(*((float(t), float(-30 * t)) for t in times_s)))
+    path = exported(graph, tmp_path)
+    assert max(len(line) for line in path.read_bytes().split(b"\n")) < 1000
+    assert len(points_of(read_project(path).blocks("TRACK")[1].blocks("VOLENV2")[0])) == 5000
+    assert_nulls(render_project(path), reference_render(graph, tmp_path / "stems"))
 
 
 def test_rendering_gives_the_master_as_float_and_nothing_more(tmp_path: Path) -> None:

@@ -14,16 +14,19 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 
 from mixbridge.bridge.errors import AudioFileError, MixbridgeError, SessionFileError
-from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, Processor, Stem
+from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, Processor, Stem, VolumePoint
 from mixbridge.bridge.hosting.pool import PluginPool
 from mixbridge.bridge.processors.equations import db_to_gain
 from mixbridge.bridge.processors.specs import spec_of
 from mixbridge.bridge.verify.realise import render_chain
-from mixbridge.exporters.chain import Chain, Insert
+from mixbridge.exporters.chain import Chain, Channel, Insert
+from mixbridge.exporters.pedalboard import build_chain
 from mixbridge.exporters.reaper.project import export_reaper
-from mixbridge.exporters.reaper.read import read_project, tokens_of
+from mixbridge.exporters.reaper.read import read_project
+from mixbridge.exporters.reaper.tree import tokens_of
+from mixbridge.exporters.session import build_session
 
-from .mixes import assert_nulls, graphs, reference_render, write_stems
+from .mixes import assert_nulls, reference_render, routed, write_stems
 from .rpp_rebuild import render_project
 
 RATE_HZ = 44100
@@ -35,20 +38,30 @@ def processor(kind: str, node: str, *, mix: float = 1.0, **values: float) -> Pro
     return Processor(type=kind, id=node, mix=mix, parameters=spec_of(kind).defaults() | values)
 
 
+def curve(*points: tuple[float, float]) -> list[VolumePoint]:
+    return [VolumePoint(time_s=time_s, gain_db=gain_db) for time_s, gain_db in points]
+
+
 def small_graph() -> MixGraph:
-    """Two tracks in folders within each other, one at the master, with something on every strip."""
+    """Two tracks in folders within each other, one at the master, a return, and something on every strip."""
+    ride, fade = curve((0.01, -3.5), (0.05, 2.0)), curve((0.0, 0.0), (0.06, -80.0))
     chains: list[tuple[str, list[Node]]] = [
-        ("kit", [Stem(id="kick", name=QUOTES, file="kick.wav", offset_samples=-100, polarity=-1),
+        ("kit", [Stem(id="kick", name=QUOTES, file="kick.wav", offset_samples=-100, polarity=-1, volume=ride),
                  processor("eq", "kick-eq", bell2_db=4.5), processor("gain_pan", "kick-gp", gain_db=-3.0, pan=0.25)]),
         ("drums", [Bus(id="kit", name="Kit"), processor("compressor", "kit-c", threshold_db=-30.0, ratio=3.0)]),
         ("drums", [Stem(id="snare", name="snare", file="snare.wav", channels=1, offset_samples=50)]),
         ("master", [Bus(id="drums", name="Drums"), processor("gain_pan", "drums-gp", gain_db=2.0)]),
         ("master", [Stem(id="vox", name="Käte", file="vox.wav"), processor("reverb", "vox-r", mix=0.3, level_db=-9.0)]),
-        ("", [Master(), processor("imager", "m-w", width=1.2), processor("gain_pan", "m-gp", pan=-0.1)]),
+        ("master", [Bus(id="hall", name="Hall", volume=curve((0.02, -1.0))),
+                    processor("delay", "hall-d", tap1_time_ms=5.0, tap1_level_db=-3.0)]),
+        ("", [Master(volume=fade), processor("imager", "m-w", width=1.2), processor("gain_pan", "m-gp", pan=-0.1)]),
     ]  # fmt: skip
     nodes = [node for _, chain in chains for node in chain]
     ends = [[node.id for node in chain] + ([target] if target else []) for target, chain in chains]
     edges = [Edge(source=a, target=b) for chain in ends for a, b in pairwise(chain)]
+    edges += [
+        Edge(source=a, target="hall", send_db=b) for a, b in (("vox-r", -12.0), ("kick-gp", -7.5), ("kit-c", 1.0))
+    ]
     return MixGraph(name="small", sample_rate_hz=RATE_HZ, frames=FRAMES, nodes=nodes, edges=edges)
 
 
@@ -64,12 +77,15 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def edited(exported: Path) -> Callable[..., Path]:
-    """Write a changed copy beside the project; every change must hit something."""
+    """Write a changed copy beside the project; every change must hit something.
 
-    def edit(*changes: tuple[str, str], after: str = "") -> Path:
+    A change may name the text behind which it is made; `after` is that of the others.
+    """
+
+    def edit(*changes: tuple[str, ...], after: str = "") -> Path:
         text = exported.read_text("utf-8")
-        start = text.index(after)
-        for old, new in changes:
+        for old, new, *where in changes:
+            start = text.index(where[0] if where else after)
             assert old in text[start:], old
             text = text[:start] + text[start:].replace(old, new, 1)
         path = exported.with_name("edited.rpp")
@@ -101,6 +117,7 @@ def test_everything_of_the_graph_is_found_again(exported: Path) -> None:
         "snare": "drums",
         "drums": "master",
         "vox": "master",
+        "hall": "master",
         "master": None,
     }
     kick = chain.channel("kick")
@@ -120,6 +137,23 @@ def test_everything_of_the_graph_is_found_again(exported: Path) -> None:
             assert insert.plugin is not None and (exported.parent / insert.plugin.bundle).is_file()
 
 
+def test_sends_and_automation_are_what_another_export_of_the_graph_has(exported: Path) -> None:
+    graph = small_graph()
+    # Plugins are beside the point here, and no suite has them all.
+    graph = graph.without({p.id for p in graph.processors if p.type not in ("gain_pan", "imager")})
+    other = build_chain(build_session(graph), graph, profiles={})
+    chain = read(exported)
+    assert [c.id for c in chain.channels] == [c.id for c in other.channels]
+    assert [c.volume for c in chain.channels] == [c.volume for c in other.channels]
+    assert [sends_of(c) for c in chain.channels] == [pytest.approx(sends_of(c), rel=1e-12) for c in other.channels]
+    assert sum(len(c.sends) for c in chain.channels) == 3 and sum(len(c.volume) for c in chain.channels) == 5
+
+
+def sends_of(channel: Channel) -> dict[str, float]:
+    assert len({s.target for s in channel.sends}) == len(channel.sends)
+    return {send.target: send.gain for send in channel.sends}
+
+
 def no_pool() -> PluginPool:
     raise AssertionError("a project of JSFX needs no plugin workers")
 
@@ -133,21 +167,27 @@ def test_the_chain_renders_like_an_independent_rebuild_of_the_project(exported: 
 
 @pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
-@given(graphs())
+@given(routed())
 def test_any_graph_comes_back_as_a_chain_that_sounds_the_same(graph: MixGraph) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_stems(graph, Path(folder) / "stems")
         project = export_reaper(graph, stems_dir=Path(folder) / "stems", folder=Path(folder) / "reaper")
         chain = read_project(project, node_ids=[n.id for n in graph.nodes])
+        session = build_session(graph)
+        assert {c.id for c in chain.channels} == {s.id for s in session.strips()}
+        for strip in session.strips():
+            channel = chain.channel(strip.id)
+            assert sends_of(channel) == pytest.approx({s.target: s.gain for s in strip.sends}, rel=1e-9)
+            assert [p.time_s for p in channel.volume] == [p.time_s for p in strip.volume]
         audio = render_chain(chain, project.parent, pool=no_pool)
         assert_nulls(audio, reference_render(graph, Path(folder) / "stems"))
 
 
 def test_without_a_graph_things_are_called_by_their_names(exported: Path) -> None:
     chain = read_project(exported)
-    assert [c.id for c in chain.channels] == [QUOTES, "Kit", "snare", "Drums", "Käte", "master"]
+    assert [c.id for c in chain.channels] == [QUOTES, "Kit", "snare", "Drums", "Käte", "Hall", "master"]
     assert [i.id for c in chain.channels for i in c.inserts] == [
-        f"{QUOTES}:eq", "Kit:compressor", "Käte:reverb", "master:imager"
+        f"{QUOTES}:eq", "Kit:compressor", "Käte:reverb", "Hall:delay", "master:imager"
     ]  # fmt: skip
 
 
@@ -165,6 +205,114 @@ def test_changes_made_in_the_daw_are_read(edited: Callable[..., Path]) -> None:
     assert wet.channel("kit").inserts[0].mix == 0.25
     moved = read(edited(("POSITION 0\n", "POSITION 0.01\n"), after='"Käte"')).channel("vox").source
     assert moved is not None and moved.offset_samples == 441
+
+
+def receive(source: int, mode: int, gain: float, rest: str = "0 0 0 0 0 0 -1:U 0 -1 ''") -> tuple[str, str]:
+    """An edit that lets the next track receive from the track of that number in the file."""
+    return "MIDIOUT -1", f"AUXRECV {source} {mode} {gain} {rest}\n    MIDIOUT -1"
+
+
+VOX, HALL, DRUMS, KICK = '"Käte"', '"Hall"', '"Drums"', "`a\"b'c'd`"
+QUIET = ("VOLPAN 1 0 -1", "VOLPAN 0.5 0 -1", VOX)
+
+
+def rendered(path: Path) -> np.ndarray:
+    return render_chain(read(path), path.parent, pool=no_pool)
+
+
+def test_several_sends_to_one_target_add_up_and_muted_ones_do_not_count(edited: Callable[..., Path]) -> None:
+    before = sends_of(read(edited()).channel("vox"))["hall"]
+    chain = read(edited(receive(4, 0, 0.5), after=HALL))
+    assert sends_of(chain.channel("vox")) == {"hall": pytest.approx(before + 0.5, rel=1e-12)}
+    for silent in (receive(4, 0, 0.5, "0 1 0 0 0 0 -1:U 0 -1 ''"), receive(4, 3, 0.5, "0 0 0 0 -1 0 -1:U 0 -1 ''")):
+        assert read(edited(silent, after=HALL)).channels == read(edited()).channels
+    assert sends_of(read(edited(receive(3, 0, 0.5, ""), after=HALL)).channel("snare")) == {"hall": 0.5}
+
+
+def test_a_track_with_an_item_that_receives_becomes_a_bus(edited: Callable[..., Path]) -> None:
+    chain = read(edited(receive(2, 0, 0.5), after=VOX))
+    vox = chain.channel("vox")
+    assert vox.kind == "bus" and [c.source for c in chain.channels if c.parent == "vox"] != [None]
+    assert sends_of(chain.channel("kick"))["vox"] == 0.5
+    assert sends_of(vox).keys() == {"hall"} and [i.id for i in vox.inserts] == ["vox-r"]
+
+
+def test_a_send_from_before_the_fader_does_not_hear_it(edited: Callable[..., Path]) -> None:
+    path = edited(QUIET, receive(4, 3, 0.25), after=HALL)
+    chain = read(path)
+    vox, fader = (chain.channel(name) for name in ("vox", "vox part 2"))
+    assert sends_of(vox) == {"hall": 0.25} and [i.id for i in vox.inserts] == ["vox-r"] and vox.gain == 1.0
+    assert sends_of(fader).keys() == {"hall"} and not fader.inserts and fader.gain == 0.5
+    assert (vox.kind, fader.kind, vox.parent, fader.parent) == ("track", "bus", "vox part 2", "master")
+    # A fader at -6 dB takes half of what a send behind it takes, which is what is made up for here.
+    before, behind = rendered(path), rendered(edited(QUIET, receive(4, 0, 0.5), after=HALL))
+    assert np.abs(before - behind).max() < 1e-12 < 1e-4 < np.abs(before - rendered(edited(QUIET))).max()
+
+
+def test_a_send_from_before_the_effects_does_not_hear_them(edited: Callable[..., Path]) -> None:
+    chain = read(edited(receive(4, 1, 0.25), after=HALL))
+    vox, rest = (chain.channel(name) for name in ("vox", "vox part 2"))
+    assert (vox.kind, vox.inserts, sends_of(vox), vox.parent) == ("track", (), {"hall": 0.25}, "vox part 2")
+    assert [i.id for i in rest.inserts] == ["vox-r"] and sends_of(rest).keys() == {"hall"} and rest.parent == "master"
+
+
+def test_a_folder_may_send_from_before_its_fader(edited: Callable[..., Path]) -> None:
+    chain = read(edited(receive(1, 1, 0.25), receive(1, 3, 0.125), after=HALL))
+    parts = [c for c in chain.channels if c.id.startswith("kit")]
+    assert [(c.id, c.parent) for c in parts] == [
+        ("kit", "kit part 2"), ("kit part 2", "kit part 3"), ("kit part 3", "drums")
+    ]  # fmt: skip
+    assert chain.channel("kick").parent == "kit" and [len(c.inserts) for c in parts] == [0, 1, 0]
+    assert [sends_of(c)["hall"] for c in parts] == [0.25, 0.125, pytest.approx(db_to_gain(1.0))]
+
+
+def test_a_track_that_plays_into_its_sends_alone(edited: Callable[..., Path]) -> None:
+    path = edited(("MAINSEND 1 0", "MAINSEND 0 0"), after=VOX)
+    chain = read(path)
+    vox = chain.channel("vox")
+    assert vox.gain == 1.0 and sends_of(vox).keys() == {"hall"}
+    assert vox.parent == "vox part 2" and chain.channel("vox part 2").gain == 0.0
+    heard = rendered(path)
+    unheard = rendered(edited(("MAINSEND 1 0", "MAINSEND 0 0"), ("MUTESOLO 0", "MUTESOLO 1", HALL), after=VOX))
+    assert np.abs(heard - unheard).max() > 1e-4
+
+
+def envelope(*points: str, extra: str = "") -> tuple[str, str]:
+    lines = "".join(f" PT {p}\n" for p in points)
+    return "MAINSEND 1 0", f"MAINSEND 1 0\n<VOLENV2\n ACT 1 -1\n{extra}\n{lines}>"
+
+
+def test_steps_and_silence_of_an_envelope_are_read(edited: Callable[..., Path], exported: Path) -> None:
+    path = edited(envelope("0 1 1", "0.05 0.5 0", "0.05 0 0", "0.08 2 0 1 1"), after=VOX)
+    points = [(p.time_s, p.gain_db) for p in read(path).channel("vox").volume]
+    assert points == [
+        (0.0, 0.0), (0.05, 0.0), (0.05, pytest.approx(-6.0206, abs=1e-4)), (0.05, -300.0),
+        (0.08, pytest.approx(6.0206, abs=1e-4)),
+    ]  # fmt: skip
+    audio, still, step = rendered(path), rendered(exported), int(0.05 * RATE_HZ)
+    assert np.array_equal(audio[:, :step], still[:, :step]) and np.abs(audio - still)[:, step].max() > 1e-4
+
+
+def test_flat_parts_of_an_envelope_are_flat_in_any_shape_and_scale(edited: Callable[..., Path]) -> None:
+    chain = read(edited(envelope("0 0.5 5", "0.05 0.5 1", "0.06 1 2", extra=" VOLTYPE 1"), after=VOX))
+    assert [p.time_s for p in chain.channel("vox").volume] == [0.0, 0.05, 0.06, 0.06]
+
+
+def test_in_read_mode_the_envelope_replaces_the_fader(edited: Callable[..., Path]) -> None:
+    points = envelope("0 0.25 0")
+    for mode, gain in ((0, 0.5), (1, 1.0), (4, 1.0)):
+        vox = read(edited(("AUTOMODE 0", f"AUTOMODE {mode}"), QUIET, points, after=VOX)).channel("vox")
+        assert vox.gain == gain and [p.gain_db for p in vox.volume] == [pytest.approx(-12.0412, abs=1e-4)]
+    kick = read(edited(("AUTOMODE 0", "AUTOMODE 1"), after=KICK)).channel("kick")
+    assert kick.gain == pytest.approx(db_to_gain(-3.0103), rel=1e-4) and kick.pan == pytest.approx(0.25)
+    override = read(edited(("GLOBAL_AUTO -1", "GLOBAL_AUTO 1")))
+    assert override.channel("hall").gain == 1.0 and override.channel("snare").gain == 1.0
+    assert override.channel("master").gain == pytest.approx(db_to_gain(-3.0103), rel=1e-4)
+
+
+def test_an_envelope_that_is_switched_off_does_nothing(edited: Callable[..., Path]) -> None:
+    chain = read(edited(("ACT 1 -1", "ACT 0 -1"), after=HALL))
+    assert chain.channel("hall").volume == ()
 
 
 def test_windows_line_ends_a_byte_order_mark_and_unknown_chunks_change_nothing(exported: Path) -> None:
@@ -197,8 +345,32 @@ def test_a_track_of_two_items_becomes_a_bus_of_two_tracks(exported: Path) -> Non
         ("PLAYRATE 1 0", "PLAYRATE 1.5 0", "", "normal rate"),
         ("MUTESOLO 0 0 0", "MUTESOLO 0 1 0", '"Drums"', "solo"),
         ("MASTERMUTESOLO 0", "MASTERMUTESOLO 1", "", "master"),
-        ("MAINSEND 1 0", "AUXRECV 0 0 1 0 0 0 0 0 0 -1:U 0 -1 ''\n    MAINSEND 1 0", '"Drums"', "sends"),
-        ("MAINSEND 1 0", "<VOLENV2\n ACT 1 -1\n PT 0 1 0\n >\n    MAINSEND 1 0", '"Drums"', "automation"),
+        ("MAINSEND 1 0", "MAINSEND 1 2", VOX, "Käte: .*channels"),
+        (*receive(4, 0, 1, "0.5 0 0 0 0 0 -1:U"), HALL, "Hall: the send from 'Käte' is panned"),
+        (*receive(4, 0, 1, "0 0 1 0 0 0 -1:U"), HALL, "Käte.* mono"),
+        (*receive(4, 0, 1, "0 0 0 1 0 0 -1:U"), HALL, "Käte.* polarity"),
+        (*receive(4, 0, -1), HALL, "Käte.* polarity"),
+        (*receive(4, 0, 1, "0 0 0 0 2 0 -1:U"), HALL, "Käte.* side-chain"),
+        (*receive(4, 0, 1, "0 0 0 0 0 2 -1:U"), HALL, "Käte.* side-chain"),
+        (*receive(4, 0, 1, "0 0 0 0 0 0 0.5:U"), HALL, "Käte.* pan law"),
+        (*receive(4, 2, 1), HALL, "Käte.* mode"),
+        (*receive(99, 0, 1), HALL, "Hall: .*not there"),
+        (*receive(-1, 0, 1), HALL, "Hall: .*not there"),
+        (*receive(2, 3, 1), HALL, "polarity"),
+        ("MIDIOUT -1", "AUXRECV\n    MIDIOUT -1", HALL, "Hall: a send without a source"),
+        ("MIDIOUT -1", "<AUXVOLENV\n ACT 1 -1\n PT 0 1 0\n >\n    MIDIOUT -1", HALL, "Hall: AUXVOLENV.*automation"),
+        ("MAINSEND 1 0", "<VOLENV\n ACT 1 -1\n PT 0 1 0\n >\n    MAINSEND 1 0", DRUMS, "Drums: VOLENV:.*automation"),
+        ("<MASTERVOLENV2", "<MASTERVOLENV", "", "the master: MASTERVOLENV:.*automation"),
+        (*envelope("0 1 0", "1 2 0", extra=" VOLTYPE 1"), VOX, "Käte: .*amplitude scaling"),
+        (*envelope("0 1 2", "1 2 0"), VOX, "Käte: .*linear"),
+        (*envelope("0 1 5", "1 2 0"), VOX, "Käte: .*linear"),
+        (*envelope("1 1 0", "0 2 0"), VOX, "Käte: .*order"),
+        (*envelope("-1 1 0"), VOX, "Käte: .*from 0 up"),
+        (*envelope("0 -1 0"), VOX, "Käte: .*from 0 up"),
+        (*envelope("0"), VOX, "Käte: .*from 0 up"),
+        (*envelope("0 1 0", extra=" POOLEDENVINST 1 0 1"), VOX, "Käte: automation items"),
+        ("AUTOMODE 0", "AUTOMODE 3", HALL, "Hall: its automation mode"),
+        ("GLOBAL_AUTO -1", "GLOBAL_AUTO 5", "", "automation mode"),
         ("FADEIN 1 0 0", "FADEIN 1 0.01 0", '"snare"', "fade"),
         ("VOLPAN 1 0 1 -1", "VOLPAN 0.5 0 1 -1", "<ITEM", "volume"),
         ("PLAYRATE 1 1 0", "PLAYRATE 2 1 0", "<ITEM", "stretched"),
@@ -224,6 +396,19 @@ def test_what_cannot_be_followed_is_refused_with_its_line(
         read(path)
 
 
+def test_sends_that_lead_back_are_refused(edited: Callable[..., Path]) -> None:
+    with pytest.raises(SessionFileError, match=r"edited\.rpp: .*(Kit|Drums).*lead back"):
+        read(edited(receive(0, 0, 1.0), after='"Kit"'))
+    with pytest.raises(SessionFileError, match=r"edited\.rpp: Hall: .*lead back"):
+        read(edited(receive(5, 0, 1.0), after=HALL))
+
+
+def test_a_muted_track_that_sends_from_before_its_fader_is_refused(edited: Callable[..., Path]) -> None:
+    path = edited(("MUTESOLO 0 0 0", "MUTESOLO 1 0 0"), receive(4, 3, 1.0), after=VOX)
+    with pytest.raises(SessionFileError, match=r"line \d+: Käte: muted"):
+        read(path)
+
+
 def test_other_plugins_are_named_and_refused_only_by_who_renders(edited: Callable[..., Path]) -> None:
     vst = '<VST "VST3: Thing (Maker)" Thing.vst3 0 "" 1{00} ""\n        AAAA\n      >\n      FLOATPOS 0 0 0 0'
     path = edited(("BYPASS 0 0 0", f"BYPASS 0 0 0\n      {vst}\n      BYPASS 0 0 0"), after='"Kit"')
@@ -239,7 +424,7 @@ def test_missing_files_are_named(exported: Path, edited: Callable[..., Path], tm
     with pytest.raises(AudioFileError, match=r"line \d+: .*gone\.wav"):
         read(gone)
     soundfile.write(tmp_path / "gone.wav", np.zeros((FRAMES, 2)), RATE_HZ)
-    source = read_project(gone, media_folder=tmp_path).channels[-2].source
+    source = read_project(gone, media_folder=tmp_path).channel("Käte").source
     assert source is not None and Path(source.file) == tmp_path / "gone.wav"
 
 
@@ -277,7 +462,7 @@ def test_deep_nesting_and_huge_files_are_refused(tmp_path: Path, monkeypatch: py
     path.write_text("<REAPER_PROJECT 0.1\n" + "<A\n" * 100_000)
     with pytest.raises(SessionFileError, match="line 101"):
         read_project(path)
-    monkeypatch.setattr("mixbridge.exporters.reaper.read.MAX_FILE_BYTES", 10)
+    monkeypatch.setattr("mixbridge.exporters.reaper.tree.MAX_FILE_BYTES", 10)
     with pytest.raises(SessionFileError, match="larger"):
         read_project(path)
 

@@ -1,15 +1,18 @@
-"""Which JSFX realises which processor type, and its slider line; the files themselves are in presets/jsfx."""
+"""Which JSFX realises which kind of processor, and its slider line; the files themselves are in presets/jsfx."""
 
 from __future__ import annotations
 
 from importlib import resources
 
-from ...bridge.processors.specs import SPECS, spec_of
+from ...bridge.processors.laws import KINDS, type_and_law
+from ...bridge.processors.specs import spec_of
 from ..session import Insert
 from .rpp import Token, Word, number
 
-#: JSFX file of each processor type, below presets/jsfx and, in an export, below Effects.
-JSFX_FILES = {processor_type: f"mixbridge_{processor_type}.jsfx" for processor_type in SPECS}
+#: JSFX file of each kind of processor (`laws.kind_of`), below presets/jsfx and, in an export, below Effects.
+JSFX_FILES = {
+    kind: f"mixbridge_{law or processor_type}.jsfx" for kind in KINDS for processor_type, law in [type_and_law(kind)]
+}
 
 #: Folder of a project in which REAPER finds the effects that belong to it.
 EFFECTS_FOLDER = "Effects"
@@ -21,15 +24,15 @@ PROJECT_PREFIX = "<Project>/"
 SLIDER_COUNT = 64
 
 
-def jsfx_source(processor_type: str) -> bytes:
-    """The JSFX of a processor type, as it ships."""
+def jsfx_source(kind: str) -> bytes:
+    """The JSFX of a kind of processor, as it ships."""
     folder = resources.files(__package__.rpartition(".exporters.")[0] + ".presets.jsfx")
-    return (folder / JSFX_FILES[processor_type]).read_bytes()
+    return (folder / JSFX_FILES[kind]).read_bytes()
 
 
-def jsfx_reference(processor_type: str) -> str:
+def jsfx_reference(kind: str) -> str:
     """The effect name a project file uses."""
-    return PROJECT_PREFIX + JSFX_FILES[processor_type]
+    return PROJECT_PREFIX + JSFX_FILES[kind]
 
 
 def slider_values(insert: Insert) -> list[float]:
