@@ -20,6 +20,8 @@ from ..exporters.chain import PluginInfo
 from .errors import ParameterError, ProfileError
 from .expressions import FUNCTIONS, Formula, Function, Value
 from .processors import equations as eq
+from .processors import freeverb
+from .processors.laws import law_of
 from .processors.reference import apply_processor, delay_samples, reverb_length
 from .processors.specs import MIX, REVERB, ProcessorSpec, spec_of
 
@@ -244,7 +246,7 @@ class Profile:
         values = self.check(parameters)
         if self.kind != "vst3":
             return {}
-        return _stage_files(self.recipe[0], values, sample_rate_hz)
+        return self._stage_files(self.recipe[0], values, sample_rate_hz)
 
     def stages(self, parameters: Mapping[str, float], *, sample_rate_hz: float) -> tuple[Stage, ...]:
         """All plugins to run, with their settings; exactly one unless the kind is "builtin".
@@ -288,7 +290,7 @@ class Profile:
         return float(value)
 
     def _stage(self, recipe: StageRecipe, p: Parameters, names: dict[str, Value], rate: float) -> Stage:
-        files = _stage_files(recipe, p, rate)
+        files = self._stage_files(recipe, p, rate)
         names = {**names, RESPONSE_ENERGY: _largest_energy(files)}
         left, right = (self._number(g, names, rate, f"{recipe.place}gains") for g in recipe.gains)
         return Stage(
@@ -300,6 +302,11 @@ class Profile:
             mono=recipe.mono,
             gains=(left, right),
         )
+
+    def _stage_files(self, recipe: StageRecipe, p: Parameters, rate: float) -> dict[str, Audio]:
+        if not recipe.files:
+            return {}
+        return dict.fromkeys(recipe.files, reverb_response(p, sample_rate_hz=rate, law=self.law))
 
     def _stage_values(self, recipe: StageRecipe, names: Mapping[str, Value], rate: float) -> dict[str, Plain]:
         values: dict[str, Plain] = {}
@@ -340,28 +347,27 @@ def run_stages(stages: Sequence[Stage], audio: Audio, *, run: Callable[[Stage, A
     return total
 
 
-def reverb_response(parameters: Parameters, *, sample_rate_hz: float) -> Audio:
+def reverb_response(parameters: Parameters, *, sample_rate_hz: float, law: str = "") -> Audio:
     """Impulse response of the reverb to the mean of its input channels, with pre-delay and cuts.
 
     Its level is 0 dB: level and dry/wet stay outside, where they can be edited.
+
+    Parameters
+    ----------
+    law : str
+        Key of `laws.LAWS` of a law of the reverb; empty for ours.
 
     Returns
     -------
     array, shape=(2, n)
     """
     frames = delay_samples(parameters["pre_delay_ms"], sample_rate_hz=sample_rate_hz)
-    frames += reverb_length(parameters, sample_rate_hz=sample_rate_hz) + round(CUT_TAIL_S * sample_rate_hz)
+    frames += reverb_length(parameters, sample_rate_hz=sample_rate_hz, law=law_of(law, REVERB.type))
+    frames += round(CUT_TAIL_S * sample_rate_hz)
     impulse = np.zeros((2, frames))
     impulse[:, 0] = 1.0
     at_unity = {**parameters, "level_db": 0.0}
-    return apply_processor(REVERB.type, impulse, parameters=at_unity, sample_rate_hz=sample_rate_hz)
-
-
-def _stage_files(recipe: StageRecipe, parameters: Parameters, rate: float) -> dict[str, Audio]:
-    if not recipe.files:
-        return {}
-    response = reverb_response(parameters, sample_rate_hz=rate)
-    return dict.fromkeys(recipe.files, response)
+    return apply_processor(REVERB.type, impulse, parameters=at_unity, sample_rate_hz=sample_rate_hz, law=law)
 
 
 def _largest_energy(files: Mapping[str, Audio]) -> float:
@@ -402,6 +408,10 @@ def formula_functions(rate: float) -> Mapping[str, Function]:
         "pan_left": lambda position: pan(position, 0),
         "pan_right": lambda position: pan(position, 1),
         "delay_samples": lambda time_ms: float(delay_samples(time_ms, sample_rate_hz=rate)),
+        "saturation_shape": eq.saturation_shape,
         "gate_zone_db": lambda ratio, range_db, knee_db: zone(ratio, range_db, knee_db, 0),
+        "freeverb_room": freeverb.room_size,
+        "freeverb_damping": lambda decay_s, ratio: freeverb.damping_share(decay_s, ratio, sample_rate_hz=rate),
+        "freeverb_wet": freeverb.wet_level,
         "gate_depth_db": lambda ratio, range_db, knee_db: zone(ratio, range_db, knee_db, 1),
     }

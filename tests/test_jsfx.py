@@ -93,6 +93,7 @@ def test_constants_of_the_equations() -> None:
     assert {*eq.REVERB_CROSSOVERS_HZ, eq.REVERB_BANDWIDTH_HZ, eq.REVERB_MAX_S} <= numbers_of("reverb")
     assert all(eq.MAX_FREQUENCY_SHARE in numbers_of(kind) for kind in ("eq", "delay", "reverb"))
     assert all(10 ** (eq.LEVEL_FLOOR_DB / 20) in numbers_of(kind) for kind in ("compressor", "gate"))
+    assert eq.LIMITER_LOOK_AHEAD_MS in numbers_of("limiter")
 
 
 # ----------------------------------------------------------------------------- pitfalls
@@ -243,7 +244,31 @@ def test_reverb_at_its_silent_level_passes_the_dry_part_alone() -> None:
     assert np.array_equal(run_effect("reverb", audio, parameters, 0.25, 8000), 0.75 * audio)
 
 
-@pytest.mark.parametrize(("kind", "slider", "value"), [("gain_pan", "gain_db", -20.0), ("eq", "bell1_db", 12.0)])
+@pytest.mark.parametrize("rate_hz", RATES_HZ)
+def test_the_limiter_is_late_by_its_look_ahead_and_says_so(rate_hz: int) -> None:
+    effect = Effect(path_of("limiter"), sample_rate_hz=rate_hz, values=[*SPECS["limiter"].defaults().values(), 1.0])
+    audio = np.random.default_rng(2).uniform(-1.0, 1.0, (2, 700))
+    out = effect.process(audio)
+    late = eq.limiter_look_ahead(rate_hz)
+    assert effect.variables["pdc_delay"] == late and effect.variables["pdc_top_ch"] == 2
+    assert np.array_equal(out[:, late:], audio[:, :-late]) and not out[:, :late].any()
+
+
+def test_the_limiter_holds_its_ceiling_while_sliders_move() -> None:
+    parameters = SPECS["limiter"].defaults() | {"ceiling_db": -3.0, "release_ms": 5.0}
+    effect = Effect(path_of("limiter"), sample_rate_hz=8000, values=[*parameters.values(), 1.0])
+    audio = 2.0 * programme(seconds=0.1, rate_hz=8000)
+    for slider, value in (("gain_db", 20.0), ("ceiling_db", -12.0), ("release_ms", 500.0)):
+        effect.variables[slider] = value
+        effect.run("slider")
+        out = effect.process(audio)
+        # The glide takes 20 ms.
+        assert np.abs(out[:, 160:]).max() <= 10 ** (effect.variables["ceiling_db"] / 20)
+        assert np.abs(out).max() <= 10 ** (-3 / 20)
+
+
+@pytest.mark.parametrize(("kind", "slider", "value"), [("gain_pan", "gain_db", -20.0), ("eq", "bell1_db", 12.0),
+                                                       ("saturation", "drive_db", 12.0)])  # fmt: skip
 def test_a_moved_slider_is_followed_without_a_jump(kind: str, slider: str, value: float) -> None:
     rate_hz = 8000
     effect = Effect(path_of(kind), sample_rate_hz=rate_hz, values=[*SPECS[kind].defaults().values(), 1.0])

@@ -16,6 +16,7 @@ from mixbridge.bridge.processors import equations as eq
 from mixbridge.bridge.processors.reference import (
     apply_processor,
     eq_sections,
+    limiter_gain,
     reverb_impulse_response,
     reverb_noise,
 )
@@ -29,10 +30,16 @@ def run(kind: str, audio: np.ndarray, rate_hz: float = 44100, mix: float = 1.0, 
     return apply_processor(kind, audio, parameters=parameters, sample_rate_hz=rate_hz, mix=mix)
 
 
-@pytest.mark.parametrize("kind", ["eq", "compressor", "gate", "imager", "gain_pan"])
+@pytest.mark.parametrize("kind", ["eq", "compressor", "gate", "saturation", "imager", "gain_pan"])
 def test_defaults_leave_the_signal_unchanged(kind: str) -> None:
     audio = programme(seconds=1.0)
     assert null_db(run(kind, audio), audio) < -250.0
+
+
+def test_a_limiter_at_its_defaults_leaves_what_is_within_full_scale() -> None:
+    audio = programme(seconds=1.0)
+    assert np.array_equal(run("limiter", audio / np.abs(audio).max()), audio / np.abs(audio).max())
+    assert np.abs(run("limiter", 2.0 * audio)).max() == 1.0
 
 
 @pytest.mark.parametrize("kind", ["delay", "reverb"])
@@ -55,12 +62,14 @@ def test_processors_are_causal_and_finite(kind: str) -> None:
     audio = programme(seconds=0.6)
     later = audio.copy()
     later[:, 10000:] = 0.0
+    # The limiter alone sees ahead, and no further than it says.
+    same = 10000 - (eq.limiter_look_ahead(44100) if kind == "limiter" else 0)
     for _ in range(4):
         parameters = random_parameters(spec_of(kind), random)
         whole, cut = (apply_processor(kind, a, parameters=parameters, sample_rate_hz=44100) for a in (audio, later))
         assert np.isfinite(whole).all()
         # Convolution by FFT spreads rounding errors over the block.
-        np.testing.assert_allclose(whole[:, :10000], cut[:, :10000], atol=1e-9)
+        np.testing.assert_allclose(whole[:, :same], cut[:, :same], atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", [k for k, s in SPECS.items() if s.linear])
@@ -174,6 +183,97 @@ def test_dynamics_are_stereo_linked() -> None:
     loud = np.abs(audio) > 1e-4
     ratio = np.where(loud, out / np.where(loud, audio, 1.0), np.nan)
     np.testing.assert_allclose(ratio[0][loud.all(axis=0)], ratio[1][loud.all(axis=0)], rtol=1e-9)
+
+
+# --------------------------------------------------------------- saturation and limiter
+
+
+@given(
+    drive_db=st.floats(0.0, 36.0),
+    levels=st.lists(st.floats(-40.0, 40.0), min_size=1, max_size=20),
+)
+def test_saturation_is_odd_rising_never_louder_and_bounded(drive_db: float, levels: list[float]) -> None:
+    x = np.sort(np.array([*levels, *(-np.array(levels))]))
+    y = run("saturation", np.stack([x, -x]), drive_db=drive_db)
+    np.testing.assert_array_equal(y[0], -y[1])
+    # But for rounding.
+    assert (np.diff(y[0]) >= -1e-14).all()
+    assert (np.abs(y) <= np.abs(x) * (1 + 1e-14)).all()
+    bound = np.sqrt(10 ** (drive_db / 10) - 1)
+    assert bound == 0.0 or np.abs(y).max() <= (1 + 1e-12) / bound
+
+
+@pytest.mark.parametrize("drive_db", [0.5, 6.0, 36.0])
+def test_saturation_is_a_hyperbolic_tangent_with_unity_gain_when_quiet(drive_db: float) -> None:
+    scale = math.sqrt(10 ** (drive_db / 10) - 1)
+    x = np.concatenate([np.linspace(-3.0, 3.0, 1001), np.geomspace(1e-9, 1e-3, 50)])
+    y = run("saturation", np.stack([x, x]), drive_db=drive_db)
+    np.testing.assert_allclose(y[0], np.tanh(scale * x) / scale, rtol=1e-12)
+    assert run("saturation", np.full((2, 1), 1e-6), drive_db=drive_db)[0, 0] == pytest.approx(1e-6, rel=1e-6)
+
+
+def test_saturation_equals_an_independent_waveshaper() -> None:
+    audio = programme(seconds=0.5)
+    scale = math.sqrt(10**1.2 - 1)
+    theirs = pedalboard.Distortion(drive_db=20 * math.log10(scale))(audio.astype(np.float32), 44100) / scale
+    assert null_db(run("saturation", audio, drive_db=12.0), theirs) < -120.0
+
+
+@pytest.mark.parametrize("square", [0.0, 1e-8, 0.0099, 0.0101, 0.5, 30.0])
+@pytest.mark.parametrize("x", [-0.7, 1.3])
+def test_slopes_of_the_saturation_are_those_of_its_curve(square: float, x: float) -> None:
+    shape, step = square / x**2, 1e-5
+    by_x, by_shape = eq.saturation_slopes(x, eq.saturated(x, shape, xp=np), shape, xp=np)
+    rise_x, rise_shape = (
+        (eq.saturated(x + dx, shape + dz, xp=np) - eq.saturated(x - dx, shape - dz, xp=np)) / (2 * step)
+        for dx, dz in ((step, 0.0), (0.0, step))
+    )
+    assert by_x == pytest.approx(rise_x, rel=1e-6, abs=1e-9)
+    assert by_shape == pytest.approx(rise_shape, rel=1e-5)
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_no_sample_ends_above_the_ceiling(data: st.DataObject) -> None:
+    rate_hz = data.draw(st.sampled_from([8000, *RATES_HZ]))
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    parameters = random_parameters(spec_of("limiter"), random)
+    audio = random.standard_normal((2, data.draw(st.integers(1, 2000)))) * random.random((2, 1)) ** 4 * 10
+    # Peaks anywhere, at the very ends as well.
+    for place in data.draw(st.lists(st.integers(-1, audio.shape[1] - 1), max_size=5)):
+        audio[data.draw(st.integers(0, 1)), place] = data.draw(st.floats(-100.0, 100.0))
+    out = apply_processor("limiter", audio, parameters=parameters, sample_rate_hz=rate_hz)
+    ceiling = 10 ** (parameters["ceiling_db"] / 20)
+    assert np.abs(out).max() <= ceiling
+    # The clip at the end takes away rounding errors alone.
+    driven = audio * 10 ** (parameters["gain_db"] / 20)
+    gain = limiter_gain(driven, parameters, sample_rate_hz=rate_hz)
+    assert np.abs(driven * gain).max() <= ceiling * (1 + 1e-9)
+    assert gain.min() > 0.0 and gain.max() <= 1.0 + 1e-12
+
+
+@pytest.mark.parametrize("rate_hz", RATES_HZ)
+def test_a_limiter_comes_down_within_its_look_ahead_and_goes_back_with_its_release(rate_hz: int) -> None:
+    ahead, place = eq.limiter_look_ahead(rate_hz), rate_hz // 4
+    assert ahead == pytest.approx(0.003 * rate_hz, abs=0.5)
+    audio = np.zeros((2, rate_hz))
+    audio[1, place] = 2.0
+    parameters = {**spec_of("limiter").defaults(), "ceiling_db": -6.0, "release_ms": 50.0}
+    gain = limiter_gain(audio, parameters, sample_rate_hz=rate_hz)
+    assert gain[place] == pytest.approx(0.5 * 10 ** (-6 / 20))
+    np.testing.assert_allclose(gain[: place - ahead], 1.0, atol=1e-12)
+    assert (np.diff(gain[place - ahead : place + 1]) <= 1e-12).all()
+    assert (np.diff(gain[place + 1 + ahead :]) >= -1e-12).all()
+    later = place + 2 * ahead + np.array([0, round(0.05 * rate_hz)])
+    assert np.divide(*(1.0 - gain[later])) == pytest.approx(math.e, rel=1e-2)
+
+
+def test_a_limiter_holds_both_channels_together() -> None:
+    audio = programme(seconds=0.5)
+    audio[0] *= 0.1
+    out = run("limiter", audio, ceiling_db=-12.0, gain_db=6.0)
+    clear = np.abs(audio).min(axis=0) > 1e-3
+    np.testing.assert_allclose((out[0] / audio[0])[clear], (out[1] / audio[1])[clear], rtol=1e-9)
 
 
 @pytest.mark.parametrize("rate_hz", RATES_HZ)

@@ -38,6 +38,13 @@ SWITCH_MUTE_DB = 50.0
 #: Release of the RMS level of a gate that follows its power (ms as in `time_constant`).
 RMS_RELEASE_MS = 50.0 / (2.0 * math.pi)
 
+#: How far the limiter sees ahead (ms), and how long its gain takes to get down to a peak. Long against
+#: the rise of a drum, so that the gain moves smoothly; short enough not to be heard before it.
+LIMITER_LOOK_AHEAD_MS = 3.0
+
+#: Below this square of the driven signal, saturation is its power series (the next term is 1e-12).
+_SATURATION_SERIES_BELOW = 0.01
+
 #: The reverb's impulse response ends here (s) even if it has not decayed by 60 dB.
 REVERB_MAX_S = 6.0
 
@@ -144,6 +151,61 @@ def _soft_ramp(x: Any, width: Any, *, xp: Any) -> Any:
     bend = (x + 0.5 * safe) ** 2 / (2.0 * safe)
     zero = 0.0 * x
     return xp.where(x <= -0.5 * safe, zero, xp.where(x >= 0.5 * safe, x, bend))
+
+
+def saturation_shape(drive_db: Any) -> Any:
+    """Square ``z = d^2 - 1`` of the factor by which saturation scales its input, ``d`` being the drive as a gain."""
+    return 10.0 ** (drive_db / 10.0) - 1.0
+
+
+def saturated(x: Any, shape: Any, *, xp: Any) -> Any:
+    """The saturation curve ``tanh(a x) / a`` with ``a^2 = shape``: unity gain for small signals, at most ``1 / a``.
+
+    The hyperbolic tangent is the usual soft clipper (Zoelzer, "DAFX: Digital Audio Effects", 2nd
+    edition 2011, chapter 4); taking ``a = sqrt(d^2 - 1)`` of a drive ``d`` instead of ``d`` itself makes
+    no drive exactly neutral and, as the curve is an even function of `a`, leaves it a slope there
+    (``-x^3 / 3`` per unit of `shape`), so that an optimiser can leave the default. The curve is
+    odd: a bias would add even harmonics, but also an offset that moves with the level. It has no
+    memory and nothing is oversampled: harmonics above half the sample rate fold back, alike in
+    every realisation.
+    """
+    square = shape * x * x
+    small = square < _SATURATION_SERIES_BELOW
+    root = xp.sqrt(xp.where(small, 1.0 + 0.0 * square, square))
+    series = 1.0 + square * (-1.0 / 3.0 + square * (2.0 / 15.0 + square * (-17.0 / 315.0 + square * (62.0 / 2835.0))))
+    return x * xp.where(small, series, xp.tanh(root) / root)
+
+
+def saturation_slopes(x: Any, y: Any, shape: Any, *, xp: Any) -> tuple[Any, Any]:
+    """Derivatives of ``y = saturated(x, shape)`` by `x` and by `shape`."""
+    by_x = 1.0 - shape * y * y
+    square = shape * x * x
+    small = square < _SATURATION_SERIES_BELOW
+    series = -1.0 / 3.0 + square * (4.0 / 15.0 + square * (-17.0 / 105.0 + square * (248.0 / 2835.0)))
+    twice = 2.0 * xp.where(small, 1.0 + 0.0 * square, shape + 0.0 * square)
+    return by_x, xp.where(small, x * x * x * series, (x * by_x - y) / twice)
+
+
+def limiter_look_ahead(sample_rate_hz: float) -> int:
+    """Samples the limiter sees ahead: `LIMITER_LOOK_AHEAD_MS`, rounded half up."""
+    return math.floor(LIMITER_LOOK_AHEAD_MS * sample_rate_hz / 1000.0 + 0.5)
+
+
+def limiter_boxes(look_ahead: int) -> tuple[int, int]:
+    """Lengths of the two moving averages that smooth the limiter's gain, together ``look_ahead + 1`` long."""
+    return look_ahead // 2 + 1, look_ahead - look_ahead // 2 + 1
+
+
+def limiter_reduction(peak: Any, ceiling: Any, *, xp: Any) -> Any:
+    """Share of the amplitude (0 up to below 1) a limiter has to take from a peak: ``1 - min(1, ceiling / peak)``.
+
+    Linear amplitudes, ``ceiling > 0``. What follows is the usual look-ahead limiter (Zoelzer, "DAFX:
+    Digital Audio Effects", 2nd edition 2011, section 4.2.1; Giannoulis, Massberg, Reiss, JAES 60(6), 2012,
+    for the peak follower): the largest reduction within the look-ahead is held, falls back with the
+    release, one-pole and in linear gain, and is averaged over the look-ahead. All that is averaged at a peak
+    was at least what the peak needs, so no sample ends above the ceiling.
+    """
+    return xp.maximum(peak - ceiling, 0.0 * peak) / xp.maximum(peak, ceiling + 0.0 * peak)
 
 
 def biquad(

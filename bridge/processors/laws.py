@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from ..errors import ParameterError
 from . import equations as eq
-from .specs import spec_of
+from .specs import SPECS, spec_of
 
 #: Section Qs of Butterworth filters, by order.
 BUTTERWORTH_QS: dict[int, tuple[float, ...]] = {
@@ -46,6 +46,13 @@ class Law:
     gate : {"expander", "smoothstep", "power", "switch"}
         Expander with knee; S-curve between two levels; expander on an RMS level without knee or
         floor; on/off with linear ramps.
+    reverb : {"noise", "freeverb"}
+        Decaying noise in three bands, or the combs and all-passes of `freeverb`: its decay time is that
+        of the lows, the high decay ratio holds at `freeverb.DAMPING_HZ` and goes no further down than
+        the plugin's damping, the low decay ratio does nothing.
+    beside : bool
+        It stands beside the other laws of a suite as a choice, as another kind of processor would: one
+        session may have processors of both (see `kind_of`).
     """
 
     name: str
@@ -55,6 +62,8 @@ class Law:
     linked: bool = True
     compressor_detector: Literal["level", "gain_reduction"] = "level"
     gate: Literal["expander", "smoothstep", "power", "switch"] = "expander"
+    reverb: Literal["noise", "freeverb"] = "noise"
+    beside: bool = False
 
     @property
     def gate_curve(self) -> Callable[..., Any]:
@@ -78,6 +87,7 @@ LAWS: dict[str, Law] = {
             linked=False,
             gate="power",
         ),
+        Law("freeverb", ("reverb",), cut_qs=DOUBLE_FIRST_ORDER_QS, reverb="freeverb", beside=True),
     )
 }
 
@@ -97,3 +107,37 @@ def law_of(name: str, processor_type: str) -> Law:
     if spec_of(processor_type).type not in LAWS[name].types:
         raise ParameterError(f"{processor_type}: the law {name!r} does not concern it; leave its law empty")
     return LAWS[name]
+
+
+#: Between the type and the law of a kind (see `kind_of`).
+KIND_SEPARATOR = ":"
+
+
+def kind_of(processor_type: str, law: str = "") -> str:
+    """What tells the processors of a session apart that need profiles, limits and twins of their own.
+
+    Returns
+    -------
+    str
+        ``type:law`` for a law that stands beside others (``reverb:freeverb``), else the type: of the
+        other laws a session has one per type.
+    """
+    return f"{processor_type}{KIND_SEPARATOR}{law}" if law and LAWS[law].beside else processor_type
+
+
+def type_and_law(kind: str) -> tuple[str, str]:
+    """Processor type of a kind, and the law it names ("" if none); inverts `kind_of` where it can.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such type, or the law does not stand beside others of that type.
+    """
+    processor_type, separator, law = kind.partition(KIND_SEPARATOR)
+    if separator and not law_of(law, processor_type).beside:
+        raise ParameterError(f"{kind!r} names no law that can be chosen; known are {', '.join(KINDS)}")
+    return spec_of(processor_type).type, law
+
+
+#: All kinds: the processor types, and those of laws that stand beside others.
+KINDS: tuple[str, ...] = (*SPECS, *(kind_of(t, law.name) for law in LAWS.values() if law.beside for t in law.types))

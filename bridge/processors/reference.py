@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping
 import numba
 import numpy as np
 import numpy.typing as npt
+import scipy.ndimage
 import scipy.signal
 
 from ..errors import ParameterError
 from . import equations as eq
+from . import freeverb
 from .laws import REFERENCE, Law, law_of
 from .specs import BELLS, DELAY, DELAY_TAPS, EQ, MIX, REVERB, spec_of
 
@@ -208,8 +210,10 @@ def reverb_decays_s(p: Parameters) -> tuple[float, float, float]:
     return p["decay_s"] * p["low_decay_ratio"], p["decay_s"], p["decay_s"] * p["high_decay_ratio"]
 
 
-def reverb_length(p: Parameters, *, sample_rate_hz: float) -> int:
-    """Length of the impulse response without pre-delay, in samples."""
+def reverb_length(p: Parameters, *, sample_rate_hz: float, law: Law = REFERENCE) -> int:
+    """Length of the impulse response without pre-delay, in samples; where it has no end, until it is inaudible."""
+    if law.reverb == "freeverb":
+        return freeverb.response_length(p, sample_rate_hz=sample_rate_hz)
     return int(sample_rate_hz * min(1.2 * max(reverb_decays_s(p)), eq.REVERB_MAX_S))
 
 
@@ -246,8 +250,12 @@ def _reverb(audio: Audio, p: Parameters, rate: float, law: Law) -> Audio:
         low_off=REVERB.parameter("low_cut_hz").off_at or 0.0,
         high_off=REVERB.parameter("high_cut_hz").off_at or 0.0,
         rate=rate,
+        law=law,
     )
     send = _filter(0.5 * (audio[:1] + audio[1:]), sections)[0, : n - lag] * eq.db_to_gain(p["level_db"])
+    if law.reverb == "freeverb":
+        out[:, lag:] = freeverb.reverberated(send, p, sample_rate_hz=rate)
+        return out
     response = reverb_impulse_response(p, sample_rate_hz=rate)
     for channel in range(2):
         out[channel, lag:] = scipy.signal.oaconvolve(send, response[channel])[: n - lag]
@@ -345,12 +353,49 @@ def _ramp(is_open: npt.NDArray[np.bool_], up: float, down: float, floor: float) 
     return gains
 
 
+def _saturation(audio: Audio, p: Parameters, rate: float, law: Law) -> Audio:
+    return np.asarray(eq.saturated(audio, eq.saturation_shape(p["drive_db"]), xp=np))
+
+
+def _limiter(audio: Audio, p: Parameters, rate: float, law: Law) -> Audio:
+    driven = audio * eq.db_to_gain(p["gain_db"])
+    ceiling = eq.db_to_gain(p["ceiling_db"])
+    # The averages leave rounding errors, which must not exceed the ceiling either.
+    return np.asarray(np.clip(driven * limiter_gain(driven, p, sample_rate_hz=rate), -ceiling, ceiling))
+
+
+def limiter_gain(driven: Audio, p: Parameters, *, sample_rate_hz: float) -> Audio:
+    """Linear gain (0 to 1) of the limiter for a signal that has had its input gain.
+
+    Parameters
+    ----------
+    driven : array, shape=(2, n)
+
+    Returns
+    -------
+    array, shape=(n,)
+        In time with the signal: the look-ahead is no delay here. Silence is assumed before and after it.
+    """
+    ahead = eq.limiter_look_ahead(sample_rate_hz)
+    needed = eq.limiter_reduction(np.abs(driven).max(axis=0), eq.db_to_gain(p["ceiling_db"]), xp=np)
+    # From `ahead` samples before the signal on: the gain is on its way when the first sample comes.
+    padded = np.pad(needed, ahead)
+    window = ahead + 1
+    held = scipy.ndimage.maximum_filter1d(padded, window, origin=-(window // 2))[: len(padded) - ahead]
+    release = eq.time_constant(p["release_ms"], sample_rate_hz=sample_rate_hz, xp=np)
+    first, second = (np.full(length, 1.0 / length) for length in eq.limiter_boxes(ahead))
+    smooth = scipy.signal.oaconvolve(_follow(held, 1.0, float(release)), np.convolve(first, second), mode="valid")
+    return np.asarray(1.0 - smooth)
+
+
 _PROCESSORS: dict[str, Callable[[Audio, Parameters, float, Law], Audio]] = {
     "eq": _eq,
     "compressor": _compressor,
     "gate": _gate,
+    "saturation": _saturation,
     "imager": _imager,
     "gain_pan": _gain_pan,
     "delay": _delay,
     "reverb": _reverb,
+    "limiter": _limiter,
 }

@@ -6,7 +6,9 @@ No signal processing lives here (see `equations`, `reference` and `twins`).
 
 Every processor is used as ``y = mix * f(u) + (1 - mix) * u``; `MIX` describes that weight.
 At its defaults every processor leaves the signal unchanged for any `mix`, except delay and
-reverb, whose wet paths are silent at their default levels.
+reverb, whose wet paths are silent at their default levels, and the limiter, which leaves
+unchanged what stays within full scale. (A ceiling of 0 dB that switched the limiter off would be
+neutral without that exception, but no engineer expects the highest ceiling to let peaks pass.)
 """
 
 from __future__ import annotations
@@ -20,8 +22,13 @@ from ..errors import ParameterError
 
 Scale = Literal["linear", "log"]
 
-#: Chain order on every track, group and on the master (Lee et al., DAFx 2024, section 3).
-CHAIN_ORDER = ("eq", "compressor", "gate", "imager", "gain_pan", "delay", "reverb")
+#: Chain order on every track, group and on the master: that of Lee et al., DAFx 2024, section 3, with
+#: saturation among the dynamics, where levels are still the track's own, and the limiter last, where
+#: nothing can raise the level above its ceiling again.
+CHAIN_ORDER = ("eq", "compressor", "gate", "saturation", "imager", "gain_pan", "delay", "reverb", "limiter")
+
+#: Types that are fed by sends where they stand on a return, fully wet.
+SEND_EFFECTS = ("delay", "reverb")
 
 DELAY_TAPS = 4
 BELLS = 4
@@ -192,6 +199,14 @@ GATE = ProcessorSpec(
     ),
 )
 
+SATURATION = ProcessorSpec(
+    "saturation",
+    "x",
+    "Saturation",
+    False,
+    (Parameter("drive_db", "Drive (dB)", 0.0, 0.0, 36.0, "dB"),),
+)
+
 IMAGER = ProcessorSpec(
     "imager",
     "s",
@@ -248,7 +263,21 @@ REVERB = ProcessorSpec(
     ),
 )
 
-SPECS: dict[str, ProcessorSpec] = {spec.type: spec for spec in (EQ, COMPRESSOR, GATE, IMAGER, GAIN_PAN, DELAY, REVERB)}
+LIMITER = ProcessorSpec(
+    "limiter",
+    "l",
+    "Limiter",
+    False,
+    (
+        Parameter("gain_db", "Input gain (dB)", 0.0, 0.0, 24.0, "dB"),
+        Parameter("ceiling_db", "Ceiling (dBFS)", 0.0, -24.0, 0.0, "dB"),
+        _RELEASE,
+    ),
+)
+
+SPECS: dict[str, ProcessorSpec] = {
+    spec.type: spec for spec in (EQ, COMPRESSOR, GATE, SATURATION, IMAGER, GAIN_PAN, DELAY, REVERB, LIMITER)
+}
 
 
 def spec_of(processor_type: str) -> ProcessorSpec:

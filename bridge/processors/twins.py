@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -25,7 +26,9 @@ from torchcomp.core import compressor_core
 
 from ..errors import ParameterError
 from . import equations as eq
-from .laws import REFERENCE, Law, law_of
+from . import kernels
+from .freeverb_twin import FreeverbTail
+from .laws import KINDS, REFERENCE, Law, law_of, type_and_law
 from .reference import reverb_length, reverb_noise
 from .specs import BELLS, DELAY_TAPS, SPECS, ProcessorSpec
 
@@ -268,6 +271,24 @@ class _DetectorTwin(Twin):
         )
         return attack, release
 
+    def in_one_pass(self, x: Tensor) -> bool:
+        """Whether `kernels` can do this signal: they run on the CPU."""
+        return x.device.type == "cpu"
+
+    def apart(self, x: Tensor) -> Tensor:
+        """Signals as rows that share a detector: nodes, or each channel by itself."""
+        return x if self.law.linked else x.reshape(-1, 1, x.shape[-1])
+
+    def each(self, setting: Tensor) -> Tensor:
+        """A setting of shape (nodes,) for every row of `apart`."""
+        return setting if self.law.linked else setting.repeat_interleave(2)
+
+    def one_pass(self, p: dict[str, Tensor]) -> dict[str, tuple[Tensor, ...]]:
+        """Arguments that both kernels take."""
+        steps = self.constants(p, p["attack_ms"].double())
+        curve = (p["threshold_db"], p["ratio"], p["knee_db"])
+        return {"steps": tuple(map(self.each, steps)), "curve": tuple(map(self.each, curve))}
+
     def level_db(self, magnitude: Tensor, p: dict[str, Tensor]) -> Tensor:
         """Detector level in dBFS, shape of `magnitude`; see `reference.detector_level_db`."""
         return _to_db(_follow(magnitude, *self.constants(p, magnitude)))
@@ -296,6 +317,8 @@ class CompressorTwin(_DetectorTwin):
 
     def wet(self, x: Tensor, p: dict[str, Tensor]) -> Tensor:
         """The processed signal without the dry/wet."""
+        if self.in_one_pass(x) and self.law.compressor_detector == "level":
+            return kernels.compress(self.apart(x), **self.one_pass(p), makeup_db=self.each(p["makeup_db"])).view_as(x)
         static = {name: p[name][:, None, None] for name in ("threshold_db", "ratio", "knee_db")}
         magnitude = self.detected(x)
         if self.law.compressor_detector == "gain_reduction":
@@ -318,6 +341,8 @@ class GateTwin(_DetectorTwin):
 
     def wet(self, x: Tensor, p: dict[str, Tensor]) -> Tensor:
         """The processed signal without the dry/wet."""
+        if self.in_one_pass(x) and self.law.gate == "expander":
+            return kernels.gate(self.apart(x), **self.one_pass(p), range_db=self.each(p["range_db"])).view_as(x)
         static = {name: p[name][:, None, None] for name in ("threshold_db", "ratio", "range_db", "knee_db")}
         magnitude = self.detected(x)
         if self.law.gate == "power":
@@ -328,6 +353,73 @@ class GateTwin(_DetectorTwin):
             magnitude = _follow(magnitude.square(), at_once, release).clamp_min(1e-20).sqrt()
             static["range_db"] = torch.full_like(static["range_db"], torch.inf)
         return x * _gain(self.law.gate_curve(self.level_db(magnitude, p), **static, xp=torch))
+
+
+class SaturationTwin(Twin):
+    """Saturation."""
+
+    spec = SPECS["saturation"]
+
+    def wet(self, x: Tensor, p: dict[str, Tensor]) -> Tensor:
+        """The processed signal without the dry/wet."""
+        wet: Tensor = _Saturated.apply(x, eq.saturation_shape(p["drive_db"])[:, None, None])  # type: ignore[no-untyped-call]
+        return wet
+
+
+class _Saturated(torch.autograd.Function):
+    """`equations.saturated` with its closed derivatives: a third of the time of tracing every operation."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, shape: Tensor) -> Tensor:
+        y: Tensor = eq.saturated(x, shape, xp=torch)
+        ctx.save_for_backward(x, y, shape)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        (gradient,) = gradients
+        by_x, by_shape = eq.saturation_slopes(*ctx.saved_tensors, xp=torch)
+        return gradient * by_x, (gradient * by_shape).sum(dim=(1, 2), keepdim=True)
+
+
+class LimiterTwin(Twin):
+    """Limiter; its look-ahead is no delay, as in the reference."""
+
+    spec = SPECS["limiter"]
+
+    def wet(self, x: Tensor, p: dict[str, Tensor]) -> Tensor:
+        """The processed signal without the dry/wet."""
+        driven = x * _gain(p["gain_db"])[:, None, None]
+        ahead = eq.limiter_look_ahead(self.settings.sample_rate_hz)
+        peak = driven.abs().amax(dim=1)
+        needed = eq.limiter_reduction(peak, _gain(p["ceiling_db"])[:, None], xp=torch)
+        held = _sliding_maximum(nn.functional.pad(needed, (ahead, ahead)), ahead + 1)
+        release = eq.time_constant(p["release_ms"], sample_rate_hz=self.settings.sample_rate_hz, xp=torch).to(x)
+        # Double precision: moving averages are differences of long sums.
+        reduction = _follow(held[:, None], torch.ones_like(release), release).double()
+        for length in eq.limiter_boxes(ahead):
+            reduction = _moving_average(reduction, length)
+        return driven * (1.0 - reduction).to(x.dtype)
+
+
+def _sliding_maximum(x: Tensor, length: int) -> Tensor:
+    """Largest of each `length` neighbours of the last axis, which becomes ``length - 1`` shorter."""
+    with torch.no_grad():
+        largest, place = x, torch.arange(x.shape[-1], device=x.device).expand(x.shape)
+        span = 1
+        while span < length:
+            step = min(span, length - span)
+            later = largest[..., step:] > largest[..., :-step]
+            largest = torch.where(later, largest[..., step:], largest[..., :-step])
+            place = torch.where(later, place[..., step:], place[..., :-step])
+            span += step
+    return x.gather(-1, place)
+
+
+def _moving_average(x: Tensor, length: int) -> Tensor:
+    """Mean of each `length` neighbours of the last axis, which becomes ``length - 1`` shorter."""
+    total = nn.functional.pad(x, (1, 0)).cumsum(dim=-1)
+    return (total[..., length:] - total[..., :-length]) / length
 
 
 # ------------------------------------------------------------------------------- delay and reverb
@@ -394,7 +486,7 @@ class DelayTwin(_WetPathTwin):
 
 
 class ReverbTwin(_WetPathTwin):
-    """Reverb: decaying band-split noise, as one impulse response per node."""
+    """Reverb: decaying band-split noise, as one impulse response per node, or the law's own tail."""
 
     spec = SPECS["reverb"]
     noise: Tensor
@@ -402,6 +494,10 @@ class ReverbTwin(_WetPathTwin):
     def __init__(self, settings: TwinSettings, law: Law = REFERENCE) -> None:
         super().__init__(settings, law)
         rate, design_rate = settings.sample_rate_hz, settings.design_rate_hz
+        self.freeverb: FreeverbTail | None = None
+        if law.reverb == "freeverb":
+            self.freeverb = FreeverbTail(sample_rate_hz=rate, design_rate_hz=design_rate, dtype=settings.dtype)
+            return
         noise = reverb_noise(int(settings.reverb_s * design_rate), sample_rate_hz=design_rate)
         step = design_rate / rate
         self.energy_ratio = 1.0
@@ -416,17 +512,24 @@ class ReverbTwin(_WetPathTwin):
 
     def wet(self, x: Tensor, p: dict[str, Tensor]) -> Tensor:
         """The processed signal without the dry/wet."""
-        response = self.impulse_response(p)
+        n, path = x.shape[-1], self.path(p)
+        send = 0.5 * (x[:, 0] + x[:, 1])
+        if self.freeverb is not None:
+            wet = self.freeverb(send, path, p, length=fast_fft_length(n + path.shape[-1]))
+        else:
+            response = self.impulse_response(p)
+            length = fast_fft_length(n + path.shape[-1] + response.shape[-1])
+            before = torch.fft.rfft(send, n=length) * torch.fft.rfft(path.to(x.dtype), n=length)
+            wet = torch.fft.irfft(before[:, None] * torch.fft.rfft(response.to(x.dtype), n=length), n=length)
+        advanced: Tensor = wet[..., _LEAD : _LEAD + n]
+        return advanced
+
+    def path(self, p: dict[str, Tensor]) -> Tensor:
+        """Impulse response of pre-delay, cuts and level, `_LEAD` late, shape (nodes, taps)."""
         taps, start = self.cut_taps(p["pre_delay_ms"], p["low_cut_hz"], p["high_cut_hz"], name="")
         taps = taps * self.gain(p["level_db"], name="level_db").to(taps.dtype)[:, None]
-        path = taps.new_zeros(len(x), _steady(int(start.max())) + taps.shape[-1])
-        path = path.scatter_add(1, start[:, None] + torch.arange(taps.shape[-1], device=taps.device), taps)
-        n = x.shape[-1]
-        length = fast_fft_length(n + path.shape[-1] + response.shape[-1])
-        send = torch.fft.rfft(0.5 * (x[:, 0] + x[:, 1]), n=length) * torch.fft.rfft(path.to(x.dtype), n=length)
-        spectrum = send[:, None] * torch.fft.rfft(response.to(x.dtype), n=length)
-        wet: Tensor = torch.fft.irfft(spectrum, n=length)[..., _LEAD : _LEAD + n]
-        return wet
+        path = taps.new_zeros(len(start), _steady(int(start.max())) + taps.shape[-1])
+        return path.scatter_add(1, start[:, None] + torch.arange(taps.shape[-1], device=taps.device), taps)
 
     def impulse_response(self, p: dict[str, Tensor]) -> Tensor:
         """Left and right impulse response, shape (nodes, 2, taps); see `reference.reverb_impulse_response`."""
@@ -451,18 +554,28 @@ class ReverbTwin(_WetPathTwin):
         return torch.tensor([reverb_length(row, sample_rate_hz=rate) for row in rows], device=self.noise.device)
 
 
-TWINS: dict[str, type[Twin]] = {
-    twin.spec.type: twin for twin in (EqTwin, CompressorTwin, GateTwin, ImagerTwin, GainPanTwin, DelayTwin, ReverbTwin)
-}
+_TWINS: tuple[type[Twin], ...] = (
+    EqTwin,
+    CompressorTwin,
+    GateTwin,
+    SaturationTwin,
+    ImagerTwin,
+    GainPanTwin,
+    DelayTwin,
+    ReverbTwin,
+    LimiterTwin,
+)
+
+TWINS: dict[str, type[Twin]] = {twin.spec.type: twin for twin in _TWINS}
 
 
 def make_twins(settings: TwinSettings, *, laws: Mapping[str, str] | None = None) -> nn.ModuleDict:
-    """One twin per processor type, keyed by type, as `grafx.render.render_grafx` takes them.
+    """One twin per kind of processor (`laws.kind_of`), keyed by kind, as `grafx.render.render_grafx` takes them.
 
     Parameters
     ----------
-    laws : mapping of type to name of a law, optional
-        Types that are not in it have the reference law.
+    laws : mapping of kind to name of a law, optional
+        Kinds that are not in it have the reference law, or the one they name.
 
     Raises
     ------
@@ -470,4 +583,8 @@ def make_twins(settings: TwinSettings, *, laws: Mapping[str, str] | None = None)
         If a law is unknown, does not concern its type or has no gradient.
     """
     chosen = laws or {}
-    return nn.ModuleDict({kind: twin(settings, law_of(chosen.get(kind, ""), kind)) for kind, twin in TWINS.items()})
+    twins = {}
+    for kind in KINDS:
+        processor_type, own_law = type_and_law(kind)
+        twins[kind] = TWINS[processor_type](settings, law_of(chosen.get(kind, own_law), processor_type))
+    return nn.ModuleDict(twins)

@@ -1,32 +1,37 @@
 """Geometry of the drawn graph and of the small response curves; colours and mark-up belong to the page.
 
-Tracks stand at the left, then the groups by depth, the master at the right. Every channel is a
-block: its name on one line, its processors as boxes in chain order below.
+Tracks stand at the left, then the groups and returns by depth, the master at the right. Every
+channel is a block: its name on one line, below it its processors as boxes in chain order, its
+volume automation and its sends.
 """
 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import scipy.signal
 
-from ..graph import Bus, Master, MixGraph, Processor, Stem
-from ..processors.equations import compressor_gain_db, db_to_gain, gate_gain_db
+from ..graph import Breakpoint, Bus, Master, MixGraph, Processor, Stem, volume_gains
+from ..processors.equations import compressor_gain_db, db_to_gain, gate_gain_db, saturated, saturation_shape
 from ..processors.reference import eq_sections
-from .words import describe_processor, short_label
+from .words import channel_kind, describe_processor, describe_volume, send_text, short_label
 
 BOX_WIDTH, BOX_HEIGHT, BOX_GAP = 56.0, 22.0, 8.0
 BLOCK_HEIGHT, BLOCK_PADDING, ROW_GAP, COLUMN_GAP = 56.0, 10.0, 12.0, 72.0
 _MIN_BOXES = 3
+_SEND_EXIT, _LANE_START, _LANE_STEP, _LANES = 10.0, 12.0, 7.0, 7
 _NAME_CELL = 7.6  # width of a Latin letter at the size the page sets names in; wide letters count twice
 
 CURVE_WIDTH, CURVE_HEIGHT = 240.0, 72.0
 SQUARE_SIZE = 72.0
 _DYNAMICS_LOW_DB = -60.0
 _EQ_LOW_HZ, _EQ_HIGH_HZ = 20.0, 20000.0
+_RIDE_LOW_DB, _RIDE_HIGH_DB, _RIDE_STEPS = -24.0, 12.0, 160
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,20 @@ class Box:
 
 
 @dataclass(frozen=True)
+class Chip:
+    """Volume automation or a send of a channel, as large as a box; of automation `path` is its course."""
+
+    x: float
+    y: float
+    kind: Literal["ride", "send"]
+    label: str
+    text: str
+    path: str = ""
+
+
+@dataclass(frozen=True)
 class Block:
-    """One channel: its frame, name and boxes."""
+    """One channel: its frame, name, boxes and, after them, chips."""
 
     id: str
     kind: str
@@ -53,16 +70,26 @@ class Block:
     name: str
     full_name: str
     boxes: tuple[Box, ...]
+    chips: tuple[Chip, ...] = ()
+
+
+@dataclass(frozen=True)
+class SendWire:
+    """The way of a send: SVG path data, and its ends and level in words."""
+
+    path: str
+    text: str
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """The graph, laid out; wires are SVG path data."""
+    """The graph, laid out; wires, of main outputs, are SVG path data."""
 
     width: float
     height: float
     blocks: tuple[Block, ...]
     wires: tuple[str, ...]
+    sends: tuple[SendWire, ...] = ()
     box_width: float = BOX_WIDTH
     box_height: float = BOX_HEIGHT
     block_height: float = BLOCK_HEIGHT
@@ -74,8 +101,8 @@ class Curve:
 
     Attributes
     ----------
-    kind : {"eq", "dynamics"}
-        Gain over log frequency, or output over input level.
+    kind : {"eq", "dynamics", "ride"}
+        Gain over log frequency, output over input level, or gain over time.
     path : str
     width, height : float
         Of the view box.
@@ -94,12 +121,12 @@ class Curve:
 
 
 def draw_graph(graph: MixGraph) -> Drawing:
-    """Lay out tracks, groups and master; every track beside its siblings, every group centred on its tracks."""
+    """Lay out tracks, groups, returns and master; tracks beside their siblings, every group centred on its tracks."""
     columns, rows = _columns(graph), _rows(graph)
     widths = [0.0] * (max(columns.values()) + 1)
     for channel in graph.channels():
-        boxes = max(_MIN_BOXES, len(graph.chain(channel.id)))
-        widths[columns[channel.id]] = max(widths[columns[channel.id]], _block_width(boxes))
+        width = _block_width(max(_MIN_BOXES, _slots(graph, channel)))
+        widths[columns[channel.id]] = max(widths[columns[channel.id]], width)
     lefts = [1.0 + sum(widths[:c]) + COLUMN_GAP * c for c in range(len(widths))]
     blocks = {
         channel.id: _block(
@@ -115,15 +142,24 @@ def draw_graph(graph: MixGraph) -> Drawing:
     master = blocks[graph.master.id]
     wires.append(f"M{master.x + master.width:.1f} {_middle(master):.1f}h24")
     height = max(b.y for b in blocks.values()) + BLOCK_HEIGHT + 1.0
-    return Drawing(master.x + master.width + 32.0, height, tuple(blocks.values()), tuple(wires))
+    sends = tuple(_send_wires(graph, blocks))
+    return Drawing(master.x + master.width + 32.0, height, tuple(blocks.values()), tuple(wires), sends)
+
+
+def _slots(graph: MixGraph, channel: Stem | Bus | Master) -> int:
+    return len(graph.chain(channel.id)) + bool(channel.volume) + len(graph.sends(channel.id))
 
 
 def _columns(graph: MixGraph) -> dict[str, int]:
     depth = {stem.id: 0 for stem in graph.stems}
+    senders: dict[str, list[str]] = {}
+    for source, target in graph.all_sends():
+        senders.setdefault(target, []).append(source)
 
     def depth_of(channel_id: str) -> int:
         if channel_id not in depth:
-            depth[channel_id] = 1 + max((depth_of(c.id) for c in graph.children(channel_id)), default=0)
+            feeding = [*(c.id for c in graph.children(channel_id)), *senders.get(channel_id, [])]
+            depth[channel_id] = 1 + max(map(depth_of, feeding), default=0)
         return depth[channel_id]
 
     for channel in graph.channels():
@@ -135,13 +171,14 @@ def _columns(graph: MixGraph) -> dict[str, int]:
 def _rows(graph: MixGraph) -> dict[str, float]:
     """Row of every channel; what flows into the same place stands together, so that wires never cross."""
     rows: dict[str, float] = {}
+    returns = {bus.id for bus in graph.returns}
     free = 0
 
     def place(channel: Stem | Bus | Master) -> None:
         nonlocal free
-        # Groups first: the wires of lone tracks then pass below all of them.
+        # Groups first: the wires of lone tracks then pass below all of them. Returns last, as on a mixer.
         children: list[Stem | Bus] = [] if isinstance(channel, Stem) else graph.children(channel.id)
-        children = sorted(children, key=lambda child: isinstance(child, Stem))
+        children = sorted(children, key=lambda child: (child.id in returns, isinstance(child, Stem)))
         for child in children:
             place(child)
         if children:
@@ -171,9 +208,24 @@ def _block(graph: MixGraph, channel: Stem | Bus | Master, *, x: float, row: floa
         )
         for index, processor in enumerate(graph.chain(channel.id))
     )
-    kind = {"stem": "track", "bus": "group"}.get(channel.type, channel.type)
     name = shorten(channel.name, cells=int((width - 2 * BLOCK_PADDING) / _NAME_CELL))
-    return Block(channel.id, kind, x, y, width, name, channel.name, boxes)
+    chips = tuple(_chips(graph, channel, x=x + BLOCK_PADDING + len(boxes) * (BOX_WIDTH + BOX_GAP), y=y))
+    return Block(channel.id, channel_kind(graph, channel), x, y, width, name, channel.name, boxes, chips)
+
+
+def _chips(graph: MixGraph, channel: Stem | Bus | Master, *, x: float, y: float) -> Iterator[Chip]:
+    top = y + BLOCK_HEIGHT - BOX_HEIGHT - 8.0
+    if channel.volume:
+        times_s, gain_db = _ride(channel.volume, duration_s=ride_span_s(graph, channel.volume))
+        left, inside = x + 4.0, BOX_WIDTH - 8.0
+        across = left + inside * times_s / max(float(times_s[-1]), 1e-9)
+        path = _path(across, top + 3.0 + (BOX_HEIGHT - 6.0) * _ride_share(gain_db))
+        yield Chip(x, top, "ride", "", describe_volume(channel.volume), path)
+        x += BOX_WIDTH + BOX_GAP
+    for send in graph.sends(channel.id):
+        text = f"Send to {graph.channel(send.target).name}: {send_text(send)}"
+        yield Chip(x, top, "send", f"\N{RIGHTWARDS ARROW} {send_text(send).removesuffix(' dB')}", text)
+        x += BOX_WIDTH + BOX_GAP
 
 
 def shorten(text: str, *, cells: int) -> str:
@@ -203,14 +255,56 @@ def _wire(source: Block, target: Block) -> str:
     )
 
 
+def _send_wires(graph: MixGraph, blocks: dict[str, Block]) -> Iterator[SendWire]:
+    """Down or up right behind the channel, a lane for every bus, then along the row of the bus."""
+    sends = graph.all_sends()
+    lanes = {target: number for number, target in enumerate(dict.fromkeys(target for _, target in sends))}
+    for (channel_id, target_id), send in sends.items():
+        source, target = blocks[channel_id], blocks[target_id]
+        right, bottom = source.x + source.width, source.y + BLOCK_HEIGHT - _SEND_EXIT
+        lane = right + _LANE_START + _LANE_STEP * (lanes[target_id] % _LANES)
+        # Groups get their main inputs in the middle.
+        into = _middle(target) + 0.25 * BLOCK_HEIGHT
+        path = f"M{right:.1f} {bottom:.1f}H{lane:.1f}V{into:.1f}H{target.x:.1f}"
+        yield SendWire(path, f"{source.full_name} to {target.full_name}: {send_text(send)}")
+
+
 # ------------------------------------------------------------------------------- curves
+
+
+def ride_span_s(graph: MixGraph, points: Sequence[Breakpoint]) -> float:
+    """Over how long volume automation is drawn: the song, or up to its last point where that is not known."""
+    return graph.frames / graph.sample_rate_hz if graph.frames else points[-1].time_s
+
+
+def draw_ride(points: Sequence[Breakpoint], *, duration_s: float) -> Curve:
+    """Volume automation over time."""
+    times_s, gain_db = _ride(points, duration_s=duration_s)
+    x = CURVE_WIDTH * times_s / max(duration_s, 1e-9)
+    grid = [f"M0 {CURVE_HEIGHT * float(_ride_share(np.float64(level))):.1f}h{CURVE_WIDTH:g}" for level in (-12, 0)]
+    label = f"{duration_s:.0f} s, {_RIDE_LOW_DB:g} to +{_RIDE_HIGH_DB:g} dB"
+    return Curve("ride", _path(x, CURVE_HEIGHT * _ride_share(gain_db)), CURVE_WIDTH, CURVE_HEIGHT, "".join(grid), label)
+
+
+def _ride(
+    points: Sequence[Breakpoint], *, duration_s: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Times (s) and gains (dB) of volume automation from the first to the last moment."""
+    rate_hz = _RIDE_STEPS / max(duration_s, 1e-9)
+    gains = volume_gains(points, frames=_RIDE_STEPS + 1, sample_rate_hz=rate_hz)
+    return np.arange(_RIDE_STEPS + 1) / rate_hz, 20.0 * np.log10(np.maximum(gains, 1e-6))
+
+
+def _ride_share(gain_db: npt.NDArray[np.float64] | np.float64) -> npt.NDArray[np.float64]:
+    """Height of a gain, 0 at the top."""
+    return np.asarray((_RIDE_HIGH_DB - np.clip(gain_db, _RIDE_LOW_DB, _RIDE_HIGH_DB)) / (_RIDE_HIGH_DB - _RIDE_LOW_DB))
 
 
 def draw_curve(processor: Processor, *, sample_rate_hz: int) -> Curve | None:
     """Response of an equalizer or static curve of a dynamics processor, dry share included; None for other types."""
     if processor.type == "eq":
         return _eq_curve(processor, sample_rate_hz)
-    if processor.type in ("compressor", "gate"):
+    if processor.type in _GAIN_DB:
         return _dynamics_curve(processor)
     return None
 
@@ -245,21 +339,37 @@ def _octave_share(frequency_hz: npt.NDArray[np.float64] | np.float64) -> npt.NDA
     return np.asarray(np.log(frequency_hz / _EQ_LOW_HZ) / np.log(_EQ_HIGH_HZ / _EQ_LOW_HZ))
 
 
+def _compressor_gain_db(level_db: npt.NDArray[np.float64], p: Mapping[str, float]) -> Any:
+    static = {name: p[name] for name in ("threshold_db", "ratio", "knee_db")}
+    return p["makeup_db"] + compressor_gain_db(level_db, **static, xp=np)
+
+
+def _gate_gain_db(level_db: npt.NDArray[np.float64], p: Mapping[str, float]) -> Any:
+    static = {name: p[name] for name in ("threshold_db", "ratio", "range_db", "knee_db")}
+    return gate_gain_db(level_db, **static, xp=np)
+
+
+def _saturation_gain_db(level_db: npt.NDArray[np.float64], p: Mapping[str, float]) -> Any:
+    peak = db_to_gain(level_db)
+    return 20.0 * np.log10(saturated(peak, saturation_shape(p["drive_db"]), xp=np) / peak)
+
+
+def _limiter_gain_db(level_db: npt.NDArray[np.float64], p: Mapping[str, float]) -> Any:
+    return np.minimum(p["gain_db"], p["ceiling_db"] - level_db)
+
+
+#: Gain (dB) of a steady level, by type; of a saturation, that of the peaks.
+_GAIN_DB: dict[str, Callable[[npt.NDArray[np.float64], Mapping[str, float]], Any]] = {
+    "compressor": _compressor_gain_db,
+    "gate": _gate_gain_db,
+    "saturation": _saturation_gain_db,
+    "limiter": _limiter_gain_db,
+}
+
+
 def _dynamics_curve(processor: Processor) -> Curve:
-    level_db, p = np.linspace(_DYNAMICS_LOW_DB, 0.0, 61), processor.parameters
-    if processor.type == "compressor":
-        gain_db = p["makeup_db"] + compressor_gain_db(
-            level_db, threshold_db=p["threshold_db"], ratio=p["ratio"], knee_db=p["knee_db"], xp=np
-        )
-    else:
-        gain_db = gate_gain_db(
-            level_db,
-            threshold_db=p["threshold_db"],
-            ratio=p["ratio"],
-            range_db=p["range_db"],
-            knee_db=p["knee_db"],
-            xp=np,
-        )
+    level_db = np.linspace(_DYNAMICS_LOW_DB, 0.0, 61)
+    gain_db = _GAIN_DB[processor.type](level_db, processor.parameters)
     total = np.maximum(processor.mix * db_to_gain(gain_db) + (1.0 - processor.mix), 1e-6)
     out_db = np.clip(level_db + 20.0 * np.log10(total), 1.05 * _DYNAMICS_LOW_DB, -0.05 * _DYNAMICS_LOW_DB)
     x = SQUARE_SIZE * (1.0 - level_db / _DYNAMICS_LOW_DB)

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -17,15 +17,24 @@ import numpy.typing as npt
 from markupsafe import Markup
 
 from ..files import write_text_whole
-from ..graph import MixGraph, Processor
+from ..graph import Evidence, MixGraph, Processor
 from ..processors.equations import gain_to_db
 from ..processors.specs import CHAIN_ORDER, SPECS
 from ..verify.results import Verification
 from . import pictures
-from .drawing import Curve, draw_curve, draw_graph
-from .real import DASH, real_section
+from .drawing import Curve, draw_curve, draw_graph, draw_ride, ride_span_s
+from .real import DASH, gap_text, real_section
 from .sound import SoundLevels, Sounds, compress
-from .words import ChannelSummary, describe_processor, frequency_text, level_text, short_label, summarise
+from .words import (
+    ChannelSummary,
+    describe_processor,
+    describe_sends,
+    describe_volume,
+    frequency_text,
+    level_text,
+    short_label,
+    summarise,
+)
 
 _LOSS_ROWS = (
     ("plain_sum", "Plain sum", "the stems added up, nothing else"),
@@ -86,6 +95,7 @@ class _Device:
     label: str
     text: str
     curve: Curve | None
+    evidence: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,7 @@ class _Card:
     summary: ChannelSummary
     file: str
     parts: tuple[str, ...]
+    senders: tuple[str, ...]
     devices: tuple[_Device, ...]
 
 
@@ -213,7 +224,8 @@ def _facts(graph: MixGraph, duration_s: float) -> list[tuple[str, str]]:
         ("Length", _clock(duration_s)),
         ("Sample rate", f"{graph.sample_rate_hz / 1000:g} kHz"),
         ("Tracks", str(len(graph.stems))),
-        ("Groups", str(len(graph.buses))),
+        ("Groups", str(len(graph.buses) - len(graph.returns))),
+        *([("Returns", str(len(graph.returns))), ("Sends", str(len(graph.all_sends())))] if graph.all_sends() else []),
         ("Processors", f"{processors}{of}"),
         ("Tolerance τ", DASH if provenance.tolerance is None else f"{provenance.tolerance:g}"),
         ("Quality", provenance.quality or DASH),
@@ -280,20 +292,40 @@ def _pruned(graph: MixGraph) -> list[_Pruned]:
 def _cards(graph: MixGraph) -> dict[str, list[_Card]]:
     """Cards of the channels, by the heading they stand under."""
     files = {stem.id: stem.file for stem in graph.stems}
-    kinds: Mapping[str, list[_Card]] = {"track": [], "group": [], "master": []}
+    kinds: Mapping[str, list[_Card]] = {"track": [], "group": [], "return": [], "master": []}
+    sends = graph.all_sends()
     for summary in summarise(graph):
-        devices = tuple(
-            _Device(
-                processor.type,
-                short_label(processor.type),
-                _without_title(processor),
-                draw_curve(processor, sample_rate_hz=graph.sample_rate_hz),
-            )
-            for processor in graph.chain(summary.id)
-        )
         parts = tuple(child.name for child in graph.children(summary.id)) if summary.kind != "track" else ()
-        kinds[summary.kind].append(_Card(summary, files.get(summary.id, ""), parts, devices))
-    return {"Tracks": kinds["track"], "Groups": kinds["group"], "Master": kinds["master"]}
+        senders = tuple(graph.channel(source).name for source, target in sends if target == summary.id)
+        devices = tuple(_devices(graph, summary.id))
+        kinds[summary.kind].append(_Card(summary, files.get(summary.id, ""), parts, senders, devices))
+    return {"Tracks": kinds["track"], "Groups": kinds["group"], "Returns": kinds["return"], "Master": kinds["master"]}
+
+
+def _devices(graph: MixGraph, channel_id: str) -> Iterator[_Device]:
+    """What a channel's card lists: processors, volume automation, sends."""
+    for processor in graph.chain(channel_id):
+        yield _Device(
+            processor.type,
+            short_label(processor.type),
+            _without_title(processor),
+            draw_curve(processor, sample_rate_hz=graph.sample_rate_hz),
+            _evidence(processor.evidence),
+        )
+    points = graph.channel(channel_id).volume
+    if points:
+        curve = draw_ride(points, duration_s=ride_span_s(graph, points))
+        yield _Device("volume", "Rides", _fixed(describe_volume(points).partition(": ")[2]), curve)
+    sends = graph.sends(channel_id)
+    if sends:
+        evidence = [f"{graph.channel(s.target).name} {_evidence(s.evidence)}" for s in sends if s.evidence is not None]
+        words = _fixed(describe_sends(graph, channel_id).partition(": ")[2])
+        yield _Device("send", "Sends" if len(sends) > 1 else "Send", words, None, ", ".join(evidence))
+
+
+def _evidence(evidence: Evidence | None) -> str:
+    """What the song loses without a processor or send."""
+    return "" if evidence is None else f"Lₐ {gap_text(evidence.loss_increase)} without it"
 
 
 def _without_title(processor: Processor) -> str:
@@ -301,6 +333,11 @@ def _without_title(processor: Processor) -> str:
     text = describe_processor(processor)
     title, colon, rest = text.partition(": ")
     text = rest if colon and title in ("EQ", SPECS[processor.type].label, short_label(processor.type)) else text
+    return _fixed(text)
+
+
+def _fixed(text: str) -> str:
+    """A text that begins with a capital and in which no unit is parted from its number."""
     return _BEFORE_UNIT.sub("\N{NO-BREAK SPACE}", text[:1].upper() + text[1:])
 
 

@@ -16,6 +16,7 @@ DASH = "–"
 #: Rows that are seen at once; the others unfold.
 ROWS_IN_SIGHT = 8
 
+_MIXER_TITLES = {"fader": "Fader", "volume": "Volume automation", "send": "Send", "media": "Source"}
 _SESSION_TITLES = {"reaper": "REAPER project", "chain": "plugin chain"}
 _VERDICTS: dict[Verdict, str] = {
     "green": "nothing audible was lost on the way into real plugins",
@@ -139,11 +140,9 @@ def _loudness(difference_lu: float | None) -> str:
 
 
 def node_title(node: NodeResult) -> str:
-    """What a node is, such as "Compressor", "fader" or "source"."""
-    if node.kind == "fader":
-        return "Fader"
-    if node.kind == "media":
-        return "Source"
+    """What a node is, such as "Compressor", "Fader" or "Source"."""
+    if node.kind in _MIXER_TITLES:
+        return _MIXER_TITLES[node.kind]
     return SPECS[node.type].label if node.type in SPECS else node.plugin or "Effect"
 
 

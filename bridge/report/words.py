@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from ..graph import Bus, MixGraph, Processor, Stem
-from ..processors.equations import LEVEL_FLOOR_DB, compressor_gain_db, db_to_gain, gain_to_db, gate_gain_db, pan_gains
+from ..graph import Breakpoint, Bus, Edge, Master, MixGraph, Processor, Stem
+from ..processors.equations import (
+    LEVEL_FLOOR_DB,
+    compressor_gain_db,
+    db_to_gain,
+    gain_to_db,
+    gate_gain_db,
+    pan_gains,
+    saturated,
+    saturation_shape,
+)
 from ..processors.specs import BELLS, DELAY_TAPS, EQ, SPECS, Parameter, ProcessorSpec, spec_of
 
-ChannelKind = Literal["track", "group", "master"]
+ChannelKind = Literal["track", "group", "return", "master"]
 
 #: A section that changes the level by less than this is not worth a word.
 AUDIBLE_DB = 0.1
@@ -22,14 +31,19 @@ AUDIBLE_DB = 0.1
 #: session a group can run well over full scale.
 _LOUDEST_DBFS = 12.0
 
+#: Volume automation that starts or ends at or below this level (dB) fades in or out.
+FADE_DB = -40.0
+
 _SHORT_LABELS = {
     "eq": "EQ",
     "compressor": "Comp",
     "gate": "Gate",
+    "saturation": "Drive",
     "imager": "Width",
     "gain_pan": "Gain/pan",
     "delay": "Delay",
     "reverb": "Reverb",
+    "limiter": "Limit",
 }
 
 
@@ -41,12 +55,14 @@ class ChannelSummary:
     ----------
     id : str
         Node id of the stem, bus or master.
-    kind : {"track", "group", "master"}
+    kind : {"track", "group", "return", "master"}
     name : str
     group : str or None
         Name of the group the channel flows into; None where that is the master or nothing.
     texts : tuple of str
         One text per processor, in chain order.
+    mixer : tuple of str
+        Volume automation and sends, as far as there are such.
     alignment : str
         How a stem was moved or inverted to line up with the mix; empty where it was not.
     """
@@ -56,28 +72,75 @@ class ChannelSummary:
     name: str
     group: str | None
     texts: tuple[str, ...]
+    mixer: tuple[str, ...] = ()
     alignment: str = ""
 
 
 def summarise(graph: MixGraph) -> list[ChannelSummary]:
-    """Describe every track, then every group, then the master, in file order."""
+    """Describe every track, then every group and return, then the master, in file order."""
     summaries = []
     for channel in graph.channels():
         parent = graph.parent(channel.id)
-        kind: ChannelKind = "track" if isinstance(channel, Stem) else "group" if isinstance(channel, Bus) else "master"
         summaries.append(
             ChannelSummary(
                 id=channel.id,
-                kind=kind,
+                kind=channel_kind(graph, channel),
                 name=channel.name,
                 group=parent.name if isinstance(parent, Bus) else None,
                 texts=tuple(describe_processor(p) for p in graph.chain(channel.id)),
+                mixer=tuple(t for t in (describe_volume(channel.volume), describe_sends(graph, channel.id)) if t),
                 alignment=describe_alignment(channel, sample_rate_hz=graph.sample_rate_hz)
                 if isinstance(channel, Stem)
                 else "",
             )
         )
     return summaries
+
+
+def channel_kind(graph: MixGraph, channel: Stem | Bus | Master) -> ChannelKind:
+    """What a mixer would call a channel; a return is fed by sends alone."""
+    if isinstance(channel, Bus):
+        return "return" if any(bus.id == channel.id for bus in graph.returns) else "group"
+    return "track" if isinstance(channel, Stem) else "master"
+
+
+def describe_sends(graph: MixGraph, channel_id: str) -> str:
+    """The sends of a channel, such as "Sends: Reverb -12.3 dB, Slap +2 dB"; empty where it has none."""
+    texts = [f"{graph.channel(send.target).name} {send_text(send)}" for send in graph.sends(channel_id)]
+    return f"Send{'s' if len(texts) > 1 else ''}: {', '.join(texts)}" if texts else ""
+
+
+def send_text(send: Edge) -> str:
+    """The level of a send, such as "-12.3 dB"."""
+    return change_text(send.send_db if send.send_db is not None else 0.0)
+
+
+def describe_volume(points: Sequence[Breakpoint]) -> str:
+    """Volume automation, such as "Fader rides: 4 points, -3.1 to +1 dB; fades out from 61.2 s to 64 s".
+
+    Empty where there is none. The silent ends of fades do not count among the points.
+    """
+    if not points:
+        return ""
+    rides, parts = list(points), []
+    fade_in = len(rides) > 1 and rides[0].gain_db <= FADE_DB < rides[1].gain_db
+    fade_out = len(rides) > 1 and rides[-1].gain_db <= FADE_DB < rides[-2].gain_db
+    if fade_in:
+        start = rides.pop(0)
+        parts.append(f"fades in from {_seconds(start)} to {_seconds(rides[0])}")
+    end = rides.pop() if fade_out else None
+    low, high = (pick(p.gain_db for p in rides) for pick in (min, max))
+    if high - low >= AUDIBLE_DB:
+        parts.append(f"{len(rides)} points, {change_text(low).removesuffix(' dB')} to {change_text(high)}")
+    elif abs(high) >= AUDIBLE_DB:
+        parts.append(f"{change_text(high)} throughout")
+    if end is not None:
+        parts.append(f"fades out from {_seconds(rides[-1])} to {_seconds(end)}")
+    return f"Fader rides: {'; '.join(parts) or 'unity throughout'}"
+
+
+def _seconds(point: Breakpoint) -> str:
+    return f"{_trimmed(point.time_s, 1)} s"
 
 
 def describe_alignment(stem: Stem, *, sample_rate_hz: int) -> str:
@@ -238,6 +301,25 @@ def _gate(p: Mapping[str, float], mix: float) -> str:
     return f"Noise gate: threshold {threshold}, ratio 1:{ratio}, range {level_text(p['range_db'])}, {_ballistics(p)}"
 
 
+def _saturation(p: Mapping[str, float], mix: float) -> str:
+    loudest = db_to_gain(_LOUDEST_DBFS)
+    left = saturated(np.float64(loudest), saturation_shape(p["drive_db"]), xp=np) / loudest
+    if not _audible(gain_to_db(float(left)), mix):
+        return "Saturation: no drive"
+    return f"Saturation: drive {level_text(p['drive_db'])}"
+
+
+def _limiter(p: Mapping[str, float], mix: float) -> str:
+    parts = []
+    if _audible(p["gain_db"], mix):
+        parts.append(f"input gain {change_text(p['gain_db'])}")
+    if p["ceiling_db"] <= -AUDIBLE_DB:
+        parts.append(f"ceiling {level_text(p['ceiling_db'])}")
+    if not parts:
+        return "Limiter: only above full scale"
+    return f"Limiter: {', '.join(parts)}, release {time_text(p['release_ms'])}"
+
+
 def _imager(p: Mapping[str, float], mix: float) -> str:
     width = p["width"]
     if not _audible(gain_to_db(width), mix):
@@ -314,8 +396,10 @@ _WORDS: dict[str, Callable[[Mapping[str, float], float], str]] = {
     "eq": _eq,
     "compressor": _compressor,
     "gate": _gate,
+    "saturation": _saturation,
     "imager": _imager,
     "gain_pan": _gain_pan,
     "delay": _delay,
     "reverb": _reverb,
+    "limiter": _limiter,
 }
