@@ -88,7 +88,14 @@ class Analysis:
                 "pruned_ratio": provenance.pruned_ratio,
             },
             "channels": [
-                {"id": c.id, "kind": c.kind, "name": c.name, "group": c.group, "processors": list(c.texts)}
+                {
+                    "id": c.id,
+                    "kind": c.kind,
+                    "name": c.name,
+                    "group": c.group,
+                    "processors": list(c.texts),
+                    "mixer": list(c.mixer),
+                }
                 for c in summarise(self.graph)
             ],
             "warnings": list(self.warnings),

@@ -19,7 +19,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Protocol, Self
 
 import networkx as nx
 import numpy as np
@@ -29,7 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from .errors import GraphError, ParameterError
 from .files import write_text_whole
 from .processors.equations import db_to_gain
-from .processors.laws import law_of
+from .processors.laws import kind_of, law_of
 from .processors.specs import MIX, SEND_LEVEL, SPECS, VOLUME, spec_of
 
 FORMAT = "mixbridge-graph"
@@ -166,6 +166,11 @@ class Processor(_Model):
     mix: float = MIX.default
     law: str = ""
     evidence: Evidence | None = None
+
+    @property
+    def kind(self) -> str:
+        """What has a profile, limits and a twin of its own; see `laws.kind_of`."""
+        return kind_of(self.type, self.law)
 
     @field_validator("type")
     @classmethod
@@ -517,7 +522,19 @@ class MixGraph(_Model):
         return cls.from_json(text, origin=str(path))
 
 
-def volume_gains(points: Sequence[VolumePoint], *, frames: int, sample_rate_hz: float) -> npt.NDArray[np.float64]:
+class Breakpoint(Protocol):
+    """What `volume_gains` needs of a point: a graph's, or one that was read from a session."""
+
+    @property
+    def time_s(self) -> float:
+        """From the first frame of the session."""
+
+    @property
+    def gain_db(self) -> float:
+        """Gain there."""
+
+
+def volume_gains(points: Sequence[Breakpoint], *, frames: int, sample_rate_hz: float) -> npt.NDArray[np.float64]:
     """Gain of a channel's volume automation at every sample.
 
     Between two points the amplitude changes linearly; before the first and after the last point

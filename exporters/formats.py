@@ -9,6 +9,7 @@ from ..bridge.choices import DEFAULT_SUITES, ExportFormat
 from ..bridge.errors import ParameterError
 from ..bridge.graph import MixGraph
 from ..bridge.hosting.registry import find_plugin
+from ..bridge.processors.laws import kind_of, type_and_law
 from ..bridge.suites import choose_profiles
 from .pedalboard import MIXER_TYPES, export_pedalboard
 from .reaper.project import export_reaper
@@ -22,8 +23,8 @@ def check_exports(formats: Sequence[str], *, laws: Mapping[str, str], plugins: s
 
     Parameters
     ----------
-    laws : mapping of processor type to the name of its law
-        All types a search will use, or a graph has; the reference law is "".
+    laws : mapping of kind (`laws.kind_of`) to the name of its law
+        All kinds a search will use, or a graph has; the reference law is "".
     plugins : str
         The choice of suites (`suites.choose_profiles`).
 
@@ -35,7 +36,7 @@ def check_exports(formats: Sequence[str], *, laws: Mapping[str, str], plugins: s
     for kind in formats:
         if kind not in list(ExportFormat):
             raise ParameterError(f"--export {kind}: unknown format; choose one of {', '.join(ExportFormat)}")
-        other = [processor_type for processor_type, law in laws.items() if law]
+        other = [type_and_law(name)[0] for name, law in laws.items() if not _has_jsfx(name, law)]
         if kind == ExportFormat.reaper and other:
             parts = [f"{processor_type}={DEFAULT_SUITES}" for processor_type in other]
             raise ParameterError(
@@ -44,14 +45,21 @@ def check_exports(formats: Sequence[str], *, laws: Mapping[str, str], plugins: s
             )
         scripts = [t for t in laws if t not in MIXER_TYPES and t in profiles and profiles[t].kind == "jsfx"]
         if kind == ExportFormat.pedalboard and scripts:
+            types = dict.fromkeys(type_and_law(name)[0] for name in scripts)
             raise ParameterError(
-                f"--export pedalboard: the JSFX of {', '.join(scripts)} run in REAPER only; "
+                f"--export pedalboard: the JSFX of {', '.join(types)} run in REAPER only; "
                 "choose other plugins, such as --plugins lsp"
             )
         if kind == ExportFormat.pedalboard:
             for used in (profiles[t].plugin for t in laws if t in profiles and profiles[t].kind == "vst3"):
                 if used is not None:
                     find_plugin(class_id=used.class_id, name=used.name, bundle=used.bundle)
+
+
+def _has_jsfx(kind: str, law: str) -> bool:
+    """Whether one of our JSFX follows a law of a kind: the reference law, or one that stands beside it."""
+    processor_type, _ = type_and_law(kind)
+    return type_and_law(kind_of(processor_type, law))[1] == law
 
 
 def export_graph(
@@ -88,7 +96,7 @@ def export_graph(
     MixbridgeError
         If a format cannot hold the graph, a plugin is missing or nothing can be written.
     """
-    check_exports(formats, laws={p.type: p.law for p in graph.processors}, plugins=plugins)
+    check_exports(formats, laws={kind_of(p.type, p.law): p.law for p in graph.processors}, plugins=plugins)
     say = report or (lambda _words: None)
     files = {}
     if ExportFormat.reaper in formats:

@@ -25,14 +25,27 @@ from ..bridge.hosting.pool import PluginPool, PluginRef, PluginSettings, shared_
 from ..bridge.hosting.probe import ensure_certificate
 from ..bridge.hosting.registry import find_plugin
 from ..bridge.hosting.state import decode_lsp_state, encode_lsp_state
+from ..bridge.processors.laws import kind_of
 from ..bridge.processors.specs import GAIN_PAN, IMAGER, spec_of
 from ..bridge.suites import Profile, choose_profiles, suite_names
 from ..bridge.suites import Stage as ProfileStage
-from .chain import CHAIN_FILE, Branch, Chain, Channel, Insert, PluginInfo, Source, Stage
+from .chain import (
+    CHAIN_FILE,
+    Branch,
+    Chain,
+    Channel,
+    Insert,
+    PluginInfo,
+    Send,
+    Source,
+    Stage,
+    VolumePoint,
+    in_signal_order,
+)
 from .folder import replaced_folder
 from .media import PlacedMedia, place_media, session_frames, write_media
 from .names import safe_name
-from .session import Folder, Media, Session, Strip, Track, build_session
+from .session import Child, Media, Session, Strip, Track, build_session
 from .session import Insert as SessionInsert
 from .vstpreset import encode_vstpreset
 
@@ -155,7 +168,7 @@ def build_chain(
     session : Session
         Of `graph`.
     profiles : mapping of str to Profile
-        By processor type.
+        By kind of processor (`laws.kind_of`).
     placed : mapping of str to PlacedMedia, optional
         Where each track's file will be, by track id; the stems' own names if not given.
     suites : str
@@ -186,32 +199,14 @@ def _plan(
     session: Session, *, profiles: Mapping[str, Profile], suites: str, placed: Mapping[str, PlacedMedia] | None
 ) -> _Plan:
     inserts = _Inserts(session.sample_rate_hz, profiles, suites)
-    channels: list[Channel] = []
-
-    def channel(strip: Strip, kind: Literal["track", "bus", "master"], parent: str | None, media: Media | None) -> None:
-        channels.append(
-            Channel(
-                id=strip.id,
-                name=strip.name,
-                kind=kind,
-                parent=parent,
-                source=None if media is None else _source(media, None if placed is None else placed[strip.id]),
-                inserts=tuple(inserts.of(strip)),
-                gain=strip.gain,
-                pan=strip.pan,
-            )
-        )
-
-    def lay_out(children: Sequence[Track | Folder], parent: str) -> None:
-        for child in children:
-            if isinstance(child, Track):
-                channel(child.strip, "track", parent, child.media)
-            else:
-                lay_out(child.children, child.strip.id)
-                channel(child.strip, "bus", parent, None)
-
-    lay_out(session.children, session.master.id)
-    channel(session.master, "master", None, None)
+    channels = [_channel(child, parent, placed=placed) for child, parent in session.walk()]
+    channels.append(_mixer_channel(session.master, "master", None))
+    strips = {strip.id: strip for strip in session.strips()}
+    # The files of inserts are numbered in the order they are rendered in.
+    channels = [
+        channel.model_copy(update={"inserts": tuple(inserts.of(strips[channel.id]))})
+        for channel in in_signal_order(channels)
+    ]
     chain = Chain(
         name=session.name,
         sample_rate_hz=session.sample_rate_hz,
@@ -220,6 +215,30 @@ def _plan(
         channels=tuple(channels),
     )
     return _Plan(chain, inserts.responses)
+
+
+def _channel(child: Child, parent: str, *, placed: Mapping[str, PlacedMedia] | None) -> Channel:
+    """A track or bus without its inserts."""
+    if not isinstance(child, Track):
+        return _mixer_channel(child.strip, "bus", parent)
+    source = _source(child.media, None if placed is None else placed[child.strip.id])
+    return _mixer_channel(child.strip, "track", parent, source=source)
+
+
+def _mixer_channel(
+    strip: Strip, kind: Literal["track", "bus", "master"], parent: str | None, *, source: Source | None = None
+) -> Channel:
+    return Channel(
+        id=strip.id,
+        name=strip.name,
+        kind=kind,
+        parent=parent,
+        source=source,
+        gain=strip.gain,
+        pan=strip.pan,
+        volume=VolumePoint.copies(strip.volume),
+        sends=tuple(Send(target=send.target, gain=send.gain) for send in strip.sends),
+    )
 
 
 def _source(media: Media, placed: PlacedMedia | None) -> Source:
@@ -280,7 +299,7 @@ class _Inserts:
         """The profile of an insert, which must follow the insert's law."""
         where = f"{strip.name}: {insert.id}"
         label = spec_of(insert.type).label
-        profile = self.profiles.get(insert.type)
+        profile = self.profiles.get(kind_of(insert.type, insert.law))
         if profile is None:
             raise ExportError(f"{where}: --plugins {self.suites} has no {label}; {self._remedy(insert)}")
         if profile.kind not in ("vst3", "builtin"):
@@ -298,7 +317,7 @@ class _Inserts:
         fitting = [
             suite
             for suite in suite_names()
-            for profile in [choose_profiles(suite).get(insert.type)]
+            for profile in [choose_profiles(suite).get(kind_of(insert.type, insert.law))]
             if profile is not None and profile.kind in ("vst3", "builtin") and profile.law == insert.law
         ]
         if not fitting:

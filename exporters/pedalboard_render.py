@@ -2,9 +2,10 @@
 
     python render.py --out mix.wav --plugin-folder ~/my-plugins
 
-Every channel plays its stem or the sum of its children through its inserts, then its fader and
-pan. Sums, faders, pans, widths and dry/wet are done here, the rest by the plugins: VST3 plugins
-with the settings of their preset, and pedalboard's own. JSFX run in REAPER only and are refused.
+Every channel plays its stem or the sum of what feeds it through its inserts, then its fader, pan
+and volume automation; sends take what comes out there. Sums, faders, pans, widths and dry/wet are
+done here, the rest by the plugins: VST3 plugins with the settings of their preset, and
+pedalboard's own. JSFX run in REAPER only and are refused.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ LOAD_LIMIT_S, LOAD_PAUSE_S = 60.0, 0.05
 
 
 def render(chain: Mapping[str, Any], plugin_folders: list[Path]) -> Audio:
-    """The mix of the whole chain; children come before their parents, the master is last."""
+    """The mix of the whole chain; every channel comes before those it feeds, the master is last."""
     rate_hz, frames = chain["sample_rate_hz"], chain["frames"]
     sums: dict[str, Audio] = {}
     signal = np.zeros((2, frames))
@@ -53,7 +54,10 @@ def render(chain: Mapping[str, Any], plugin_folders: list[Path]) -> Audio:
             if not insert["bypassed"]:
                 signal = run_insert(insert, signal, rate_hz, plugin_folders)
         signal = signal * channel["gain"] * pan_gains(channel["pan"])
-        sums[channel["parent"]] = sums.get(channel["parent"], 0.0) + signal
+        signal = signal * volume_gains(channel["volume"], rate_hz, frames)
+        feeds = [(channel["parent"], 1.0), *((send["target"], send["gain"]) for send in channel["sends"])]
+        for target, gain in feeds:
+            sums[target] = sums.get(target, 0.0) + gain * signal
     return signal
 
 
@@ -74,6 +78,14 @@ def pan_gains(pan: float) -> Audio:
     """Gains of the two sides: constant power, 1 at the centre."""
     angle = (1.0 + pan) * math.pi / 4.0
     return math.sqrt(2.0) * np.array([[math.cos(angle)], [math.sin(angle)]])
+
+
+def volume_gains(points: list[dict[str, float]], rate_hz: int, frames: int) -> Audio:
+    """A fader's automation: straight lines in amplitude, the first and the last point held."""
+    if not points:
+        return np.ones(1)
+    gains = [10.0 ** (point["gain_db"] / 20.0) for point in points]
+    return np.asarray(np.interp(np.arange(frames) / rate_hz, [point["time_s"] for point in points], gains))
 
 
 def run_insert(insert: Mapping[str, Any], dry: Audio, rate_hz: int, plugin_folders: list[Path]) -> Audio:

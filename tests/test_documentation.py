@@ -160,7 +160,8 @@ def table_rows(text: str) -> list[list[str]]:
     ("heading", "model"),
     [
         ("The graph", "MixGraph"),
-        *((name, name) for name in ("Stem", "Bus", "Master", "Processor", "Edge", "Provenance", "Loss")),
+        ("Volume automation", "VolumePoint"),
+        *((name, name) for name in ("Stem", "Bus", "Master", "Processor", "Evidence", "Edge", "Provenance", "Loss")),
     ],
 )
 def test_every_field_of_the_format_is_documented(heading: str, model: str) -> None:

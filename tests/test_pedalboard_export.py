@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mixbridge.bridge.errors import (
     ExportError,
@@ -34,13 +37,24 @@ from mixbridge.bridge.hosting.state import decode_lsp_state
 from mixbridge.bridge.processors.specs import SPECS, spec_of
 from mixbridge.bridge.suites import Profile, choose_profiles
 from mixbridge.exporters import pedalboard_render
-from mixbridge.exporters.chain import Branch, Chain, Channel, Insert, PluginInfo, Source, Stage
+from mixbridge.exporters.chain import (
+    Branch,
+    Chain,
+    Channel,
+    Insert,
+    PluginInfo,
+    Send,
+    Source,
+    Stage,
+    VolumePoint,
+    in_signal_order,
+)
 from mixbridge.exporters.pedalboard import build_chain, export_pedalboard
 from mixbridge.exporters.session import build_session
 from mixbridge.exporters.vstpreset import decode_vstpreset, encode_vstpreset
 
 from .dsp import null_db, random_parameters
-from .mixes import assert_nulls, chain_edges, graphs, reference_render, write_stems
+from .mixes import assert_nulls, chain_edges, reference_render, routed, write_stems
 from .suites import installed, link_suites
 
 #: Arithmetic alone, with stems and mix in single precision.
@@ -177,9 +191,11 @@ def rendered_here(folder: Path) -> np.ndarray:
 # -------------------------------------------------------------------------------- proof
 
 
-@given(graph=graphs(allowed=("gain_pan", "gain_pan", "imager")))
+@given(graph=routed(allowed=("gain_pan", "gain_pan", "imager")))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_faders_pans_and_widths_are_exact(graph: MixGraph, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_faders_pans_widths_sends_and_automation_are_exact(
+    graph: MixGraph, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     root = tmp_path_factory.mktemp("a folder with blanks")
     write_stems(graph, root / "the stems")
     chain = export_pedalboard(graph, stems_dir=root / "the stems", folder=root / "out put", suites="pedalboard")
@@ -188,7 +204,7 @@ def test_faders_pans_and_widths_are_exact(graph: MixGraph, tmp_path_factory: pyt
     shutil.rmtree(root)
 
 
-@given(graph=graphs(allowed=LINEAR_KINDS))
+@given(graph=routed(allowed=LINEAR_KINDS))
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_built_ins_null_in_any_linear_graph(graph: MixGraph, tmp_path_factory: pytest.TempPathFactory) -> None:
     root = tmp_path_factory.mktemp("linear")
@@ -567,8 +583,11 @@ def test_a_failed_export_leaves_the_old_one(exported: Callable[..., Path], tmp_p
 # --------------------------------------------------------------------------- chain.json
 
 
+POINTS = (VolumePoint(time_s=0.0, gain_db=-120.0), VolumePoint(time_s=1.5, gain_db=20.0))
+
+
 def small_chain() -> Chain:
-    """One insert of every kind."""
+    """One insert of every kind, a send and automation."""
     plugin = PluginInfo(name="Compressor Stereo", bundle="a.vst3", class_id="0" * 32, version="1")
     branch = Branch(mono=True, stages=(Stage(name="Gain", values={"gain_db": 1.0}, files={"x": "ir/x.wav"}),), left=0.5)
     inserts = (
@@ -582,8 +601,10 @@ def small_chain() -> Chain:
     return Chain(
         name="x", sample_rate_hz=44100, frames=10, suites="lsp",
         channels=(
-            Channel(id="k", name="kick", kind="track", parent="m", source=source, inserts=inserts, gain=0.3, pan=-1.0),
-            Channel(id="m", name="Master", kind="master"),
+            Channel(id="k", name="kick", kind="track", parent="m", source=source, inserts=inserts, gain=0.3, pan=-1.0,
+                    volume=VolumePoint.copies(POINTS), sends=(Send(target="r", gain=0.1),)),
+            Channel(id="r", name="room", kind="bus", parent="m"),
+            Channel(id="m", name="Master", kind="master", volume=VolumePoint.copies(POINTS[:1])),
         ),
     )  # fmt: skip
 
@@ -595,10 +616,52 @@ def test_a_chain_survives_its_file(tmp_path: Path) -> None:
     assert loaded == chain and loaded.to_json() == chain.to_json()
 
 
+def test_a_chain_of_version_1_is_read(tmp_path: Path) -> None:
+    """Its channels say nothing of sends and automation."""
+    data = json.loads(small_chain().to_json())
+    data["schema_version"] = 1
+    for channel in data["channels"]:
+        del channel["sends"], channel["volume"]
+    (tmp_path / "chain.json").write_text(json.dumps(data))
+    loaded = Chain.load(tmp_path / "chain.json")
+    bare = [c.model_copy(update={"sends": (), "volume": ()}) for c in small_chain().channels]
+    assert loaded == small_chain().model_copy(update={"channels": tuple(bare)})
+
+
+@given(graph=routed(allowed=("gain_pan",)), random=st.randoms(use_true_random=False))
+@settings(max_examples=30, deadline=None)
+def test_channels_stand_before_all_they_feed_whatever_their_order_was(graph: MixGraph, random: Random) -> None:
+    chain = build_chain(build_session(graph, max_fader_db=math.inf), graph, profiles={})
+    assert in_signal_order(chain.channels) == chain.channels
+    assert Chain.model_validate_json(chain.to_json()) == chain
+    shuffled = list(chain.channels)
+    random.shuffle(shuffled)
+    order = [c.id for c in in_signal_order(shuffled)]
+    assert sorted(order) == sorted(c.id for c in shuffled)
+    assert all(order.index(c.id) < order.index(target) for c in shuffled for target, _ in c.feeds())
+
+
+def test_channels_that_feed_each_other_are_named() -> None:
+    buses = [
+        Channel(id=one, name=f"bus {one}", kind="bus", parent="m", sends=(Send(target=two, gain=1.0),))
+        for one, two in ("ab", "ba")
+    ]
+    with pytest.raises(SessionFileError, match=r"bus a, bus b: .*; remove"):
+        in_signal_order([*buses, Channel(id="m", name="Master", kind="master")])
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (lambda d: d["channels"][0].update(gain=-1.0), "channels.0.gain"),
+        (lambda d: d["channels"][0]["sends"][0].update(target="nobody"), "channels.0.sends.0.target: 'nobody'"),
+        (lambda d: d["channels"][0]["sends"][0].update(target="m"), "'m' is not a bus"),
+        (lambda d: d["channels"][0]["sends"][0].update(gain=-0.1), "channels.0.sends.0.gain"),
+        (lambda d: d["channels"][0]["sends"].append({"target": "r", "gain": 1.0}), "channels.0.sends"),
+        (lambda d: d["channels"][2].update(sends=[{"target": "r", "gain": 1.0}]), "channels.2.sends"),
+        (lambda d: d["channels"][0]["volume"].reverse(), "channels.0.volume"),
+        (lambda d: d["channels"][0]["volume"][0].update(time_s=-1.0), "channels.0.volume.0.time_s"),
+        (lambda d: d.update(schema_version=3), "schema_version: 3 is not supported"),
         (lambda d: d["channels"][0].update(parent="nobody"), "channels.0.parent"),
         (lambda d: d["channels"][0].update(source=None), "channels.0.source"),
         (lambda d: d["channels"][0]["inserts"][0].update(plugin=None), "channels.0.inserts.0"),

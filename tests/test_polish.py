@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,16 +17,17 @@ from typer.testing import CliRunner
 
 from mixbridge.bridge.audio import write_wav
 from mixbridge.bridge.errors import PluginCrashError, PluginError
-from mixbridge.bridge.graph import Edge, Master, MixGraph, Node, Processor, Provenance, Stem
+from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, Processor, Provenance, Stem, VolumePoint
 from mixbridge.bridge.hosting.pool import PluginPool
+from mixbridge.bridge.processors.reference import apply_processor
 from mixbridge.bridge.processors.specs import spec_of
 from mixbridge.bridge.suites import choose_profiles
 from mixbridge.bridge.verify import polish
 from mixbridge.bridge.verify.locate import find_jobs, open_job
-from mixbridge.bridge.verify.polish_bench import Bench, SongLoss
+from mixbridge.bridge.verify.polish_bench import Bench, SongLoss, edits
 from mixbridge.bridge.verify.polish_moves import Prober, Surrogate, TwinShop, busiest_starts, room_of
 from mixbridge.bridge.verify.polished import Polished
-from mixbridge.bridge.verify.realise import RenderOptions
+from mixbridge.bridge.verify.realise import RenderOptions, faded
 from mixbridge.bridge.verify.results import Verification
 from mixbridge.bridge.verify.run import verify_paths
 from mixbridge.bridge.verify.settings import VerifySettings
@@ -32,7 +35,7 @@ from mixbridge.bridge.verify.song import read_target
 from mixbridge.cli_verify import verify
 from mixbridge.exporters.formats import export_graph
 
-from .dsp import programme
+from .dsp import null_db, programme
 from .mixes import reference_render
 from .suites import installed
 
@@ -74,15 +77,16 @@ def write_song(
     *,
     kind: str = "reaper",
     suite: str = "jsfx",
+    route: Callable[[MixGraph], MixGraph] = lambda graph: graph,
 ) -> Path:
-    """Stems, the mix of the true chains, and an analysis that found other ones, exported."""
+    """Stems, the mix of the true chains, and an analysis that found other ones, exported; `route` adds to both."""
     (folder / "stems").mkdir(parents=True)
     for number, name in enumerate(n for n in found if n != "master"):
         audio = 0.4 * programme(seconds=SECONDS, seed=number)
         soundfile.write(folder / "stems" / f"{name}.wav", audio.T, RATE_HZ, subtype="FLOAT")
     sources = {"mix": str(folder / "mix.wav"), "stems": str(folder / "stems")}
-    graph = graph_of(found, sources=sources)
-    write_wav(folder / "mix.wav", reference_render(graph_of(true), folder / "stems"), sample_rate_hz=RATE_HZ)
+    graph = route(graph_of(found, sources=sources))
+    write_wav(folder / "mix.wav", reference_render(route(graph_of(true)), folder / "stems"), sample_rate_hz=RATE_HZ)
     out = folder / "song.mixbridge"
     out.mkdir()
     graph.save(out / "graph.json")
@@ -294,6 +298,84 @@ def test_another_reverb_is_polished_without_its_twin(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------- the parts
 
 
+def shared_return(graph: MixGraph) -> MixGraph:
+    """The same with a group for the bass, a return that all channels send to, and riding faders."""
+    rides = {
+        "keys": [VolumePoint(time_s=0.0, gain_db=-3.0), VolumePoint(time_s=0.8, gain_db=2.0)],
+        "hall": [VolumePoint(time_s=0.5, gain_db=0.0), VolumePoint(time_s=0.9, gain_db=-9.0)],
+    }
+    nodes: list[Node] = [*graph.nodes, Bus(id="group", name="group"), Bus(id="hall", name="hall")]
+    nodes += [
+        processor("delay", "hall-d", tap1_level_db=-2.0, tap1_time_ms=60.0),
+        processor("compressor", "hall-c", threshold_db=-30.0, ratio=2.0),
+    ]
+    nodes = [n.model_copy(update={"volume": rides[n.id]}) if n.id in rides else n for n in nodes]
+    edges = [e.model_copy(update={"target": "group"}) if e.source == "bass-c" else e for e in graph.edges]
+    pairs = [("hall", "hall-d"), ("hall-d", "hall-c"), ("hall-c", "master"), ("group", "master")]
+    edges += [Edge(source=a, target=b) for a, b in pairs]
+    sends = {("keys-i", "hall"): -4.0, ("bass-c", "hall"): -6.0, ("keys-i", "group"): -9.0, ("group", "hall"): -12.0}
+    return graph.rebuilt(nodes, [*edges, *(Edge(source=a, target=b, send_db=db) for (a, b), db in sends.items())])
+
+
+@pytest.fixture(scope="module")
+def sending(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detuned session with sends and automation; not to be changed."""
+    return write_song(tmp_path_factory.mktemp("sending"), chains(off=1.0), chains(off=0.0), route=shared_return)
+
+
+def test_trials_follow_sends_and_automation(sending: Path, tmp_path: Path) -> None:
+    with bench_of(sending, ["keys-e", "bass-c", "hall-d"]) as bench:
+        before = bench.record()
+        graph = bench.graph
+        for node_id, name in (("keys-e", "bell2_db"), ("bass-c", "makeup_db"), ("hall-d", "tap1_level_db")):
+            node = bench.node(node_id)
+            changed = node.model_copy(update={"parameters": {**node.parameters, name: node.parameters[name] - 3.0}})
+            loss = bench.play(changed)
+            assert bench.accept(changed, below=1e9) == pytest.approx(loss, abs=1e-6)
+            assert loss != pytest.approx(before, abs=SAME_LOSS)
+        assert bench.graph != graph
+        graph = bench.graph
+    graph.save(tmp_path / "graph.json")
+    stems = Path(graph.provenance.sources["stems"])
+    export_graph(graph, ["reaper"], stems_dir=stems, folder=tmp_path, plugins="jsfx")
+    (again,) = verify_paths([tmp_path])
+    assert again.loss.real == pytest.approx(loss, abs=1e-5)
+
+
+@pytest.mark.parametrize("node_id", ["keys-e", "bass-c", "hall-d"])
+def test_legs_are_all_ways_to_the_song(sending: Path, node_id: str) -> None:
+    with bench_of(sending, [node_id]) as bench:
+        bench.record()
+        outs: dict[str, np.ndarray] = {}
+        signal = bench.output_of(node_id)
+        for leg in bench.legs(node_id):
+            if leg.rest is not None:
+                signal = leg.rest(slice(None)) + sum(gain * outs[feeder] for feeder, gain in leg.feeders.items())
+            for insert in leg.inserts:
+                signal = apply_processor(
+                    insert.type, signal, parameters=insert.parameters, sample_rate_hz=RATE_HZ, mix=insert.mix
+                )
+            signal = outs[leg.channel.id] = faded(signal, leg.channel, sample_rate_hz=RATE_HZ)
+        assert list(outs)[-1] == "master" and null_db(signal, bench.song()) < -80.0
+        assert len(outs) == {"keys-e": 4, "bass-c": 4, "hall-d": 2}[node_id]
+
+
+def test_edits_of_sends_and_automation_are_named(sending: Path) -> None:
+    (job,) = find_jobs(sending)
+    opened = open_job(job)
+    assert edits(opened) == ""
+    channels = list(opened.chain.channels)
+    keys = next(i for i, c in enumerate(channels) if c.id == "keys")
+    for update, words in (
+        ({"sends": channels[keys].sends[:1]}, "other sends than in the graph"),
+        ({"volume": ()}, "automation changed"),
+        ({"gain": 0.5}, "fader or pan moved"),
+    ):
+        changed = [*channels[:keys], channels[keys].model_copy(update=update), *channels[keys + 1 :]]
+        chain = opened.chain.model_copy(update={"channels": tuple(changed)})
+        assert edits(replace(opened, chain=chain)) == f"keys: {words}"
+
+
 def bench_of(session: Path, nodes: list[str]) -> Bench:
     (job,) = find_jobs(session)
     opened = open_job(job)
@@ -333,8 +415,9 @@ def test_a_trial_plays_what_a_new_session_would(session: Path, tmp_path: Path) -
     assert again.loss.real == pytest.approx(second, abs=1e-5)
 
 
-def test_the_surrogate_points_where_the_loss_falls(session: Path) -> None:
-    with bench_of(session, ["bass-c"]) as bench:
+@pytest.mark.parametrize("routing", ["session", "sending"])
+def test_the_surrogate_points_where_the_loss_falls(routing: str, request: pytest.FixtureRequest) -> None:
+    with bench_of(request.getfixturevalue(routing), ["bass-c"]) as bench:
         before = bench.record()
         node = bench.node("bass-c")
         room = room_of(node, allowed=bench.realiser.allowed)

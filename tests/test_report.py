@@ -18,7 +18,20 @@ import soundfile
 from PIL import Image
 
 from mixbridge.bridge.errors import AudioContentError
-from mixbridge.bridge.graph import Bus, Edge, Loss, Master, MixGraph, Node, Processor, Provenance, Stem
+from mixbridge.bridge.graph import (
+    Bus,
+    Edge,
+    Evidence,
+    Loss,
+    Master,
+    MixGraph,
+    Node,
+    Processor,
+    Provenance,
+    Stem,
+    VolumePoint,
+    volume_gains,
+)
 from mixbridge.bridge.processors.reference import apply_processor
 from mixbridge.bridge.processors.specs import CHAIN_ORDER, SPECS, Parameter, ProcessorSpec, spec_of
 from mixbridge.bridge.report import drawing, pictures, sound, words
@@ -47,6 +60,8 @@ def example_chain(prefix: str) -> list[Processor]:
         "gain_pan": {"gain_db": -4.2, "pan": -0.35},
         "delay": {"tap1_level_db": -12.0, "tap1_time_ms": 375.0},
         "reverb": {"level_db": -6.0, "decay_s": 1.4},
+        "saturation": {"drive_db": 9.0},
+        "limiter": {"gain_db": 3.0, "ceiling_db": -1.0},
     }
     return [processor(kind, id=f"{prefix}-{kind}", **settings[kind]) for kind in CHAIN_ORDER]
 
@@ -236,6 +251,13 @@ def page(page_path: Path) -> Page:
         ),
         (processor("reverb", level_db=-6.0, mix=0.0), "Reverb: bypassed (mix 0 %)"),
         (processor("gain_pan", gain_db=-6.0, mix=0.998), "Gain -6 dB, mix 99.8 %"),
+        (processor("saturation", drive_db=7.25), "Saturation: drive 7.2 dB"),
+        (processor("saturation", drive_db=0.002), "Saturation: no drive"),
+        (
+            processor("limiter", gain_db=4.0, ceiling_db=-0.3, release_ms=60.0, mix=0.5),
+            "Limiter: input gain +4 dB, ceiling -0.3 dB, release 60 ms, mix 50 %",
+        ),
+        (processor("limiter", ceiling_db=-0.05), "Limiter: only above full scale"),
     ],
 )
 def test_processors_are_described_in_words_and_numbers(given: Processor, expected: str) -> None:
@@ -249,13 +271,13 @@ def test_a_processor_at_its_defaults_claims_no_effect(kind: str) -> None:
 
 
 def test_a_type_without_words_of_its_own_is_described_by_its_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
-    drive = Parameter("drive_db", "Drive (dB)", 0.0, 0.0, 40.0, "dB")
+    amount = Parameter("amount_db", "Amount (dB)", 0.0, 0.0, 40.0, "dB")
     tone = Parameter("tone", "Tone (0 ... 1)", 0.5, 0.0, 1.0, "")
-    monkeypatch.setitem(SPECS, "saturation", ProcessorSpec("saturation", "x", "Saturation", False, (drive, tone)))
-    assert words.describe_processor(processor("saturation", drive_db=7.25, mix=0.5)) == (
-        "Saturation: drive 7.25 dB, mix 50 %"
+    monkeypatch.setitem(SPECS, "exciter", ProcessorSpec("exciter", "y", "Exciter", False, (amount, tone)))
+    assert words.describe_processor(processor("exciter", amount_db=7.25, mix=0.5)) == (
+        "Exciter: amount 7.25 dB, mix 50 %"
     )
-    assert words.short_label("saturation") == "Saturation"
+    assert words.short_label("exciter") == "Exciter"
 
 
 @pytest.mark.parametrize(
@@ -278,10 +300,91 @@ def test_numbers_are_rounded_sensibly(text: str, expected: str) -> None:
     assert text == expected
 
 
+def points(*pairs: tuple[float, float]) -> list[VolumePoint]:
+    return [VolumePoint(time_s=time_s, gain_db=gain_db) for time_s, gain_db in pairs]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([], ""),
+        (points((0, -3.1), (2, 1), (3, 0), (4, -1)), "Fader rides: 4 points, -3.1 to +1 dB"),
+        (points((1, -2.0)), "Fader rides: -2 dB throughout"),
+        (points((1, 0.0), (2, 0.04)), "Fader rides: unity throughout"),
+        (points((0, -80), (1.25, 0), (61.2, 0), (64, -60)),
+         "Fader rides: fades in from 0 s to 1.2 s; fades out from 61.2 s to 64 s"),
+        (points((0, -80), (1, 0), (2, 3.0)), "Fader rides: fades in from 0 s to 1 s; 2 points, 0 to +3 dB"),
+        (points((0, -80), (1, -70)), "Fader rides: 2 points, -80 to -70 dB"),
+        (points((5, 2), (6, -80)), "Fader rides: +2 dB throughout; fades out from 5 s to 6 s"),
+    ],
+)  # fmt: skip
+def test_volume_automation_is_described_in_words_and_numbers(given: list[VolumePoint], expected: str) -> None:
+    assert words.describe_volume(given) == expected
+
+
+def nested_graph() -> MixGraph:
+    builder = GraphBuilder()
+    for index, into in enumerate(["low", "low", "high", "all", "master", "high"]):
+        builder.channel(Stem(id=f"s{index}", name=f"stem {index}", file=f"{index}.wav"), into=into)
+    builder.channel(Bus(id="low", name="Low"), into="all")
+    builder.channel(Bus(id="high", name="High"), into="all")
+    builder.channel(Bus(id="all", name="All"), into="master")
+    builder.channel(Bus(id="unused", name="Unused"), into="master")
+    builder.channel(Master(), into=None)
+    return builder.build()
+
+
+def routed_graph() -> MixGraph:
+    """The nested graph with two returns, one of them in a group, sends from tracks and groups, and automation."""
+    graph = nested_graph()
+    rides = {"s0": points((0, -60), (1, 0)), "hall": points((0, 1), (2, -3))}
+    returns: list[Node] = [
+        Bus(id="hall", name=HOSTILE, volume=rides["hall"]),
+        processor("reverb", id="hall-r", level_db=-6.0).model_copy(update={"evidence": Evidence(loss_increase=0.0123)}),
+        Bus(id="slap", name="Slap"),
+    ]
+    nodes = [n.model_copy(update={"volume": rides[n.id]}) if n.id in rides else n for n in graph.nodes]
+    chains = [("hall", "hall-r"), ("hall-r", "master"), ("slap", "all")]
+    sends = {
+        ("s0", "hall"): -12.3,
+        ("s0", "slap"): 2.0,
+        ("s4", "hall"): -60.0,
+        ("low", "hall"): 0.0,
+        ("s5", "low"): -9.0,
+    }
+    edges = [*graph.edges, *(Edge(source=a, target=b) for a, b in chains)]
+    edges += [Edge(source=a, target=b, send_db=level) for (a, b), level in sends.items()]
+    return graph.rebuilt([*nodes, *returns], edges)
+
+
+def test_the_summary_tells_returns_sends_and_rides() -> None:
+    found = {s.id: s for s in words.summarise(routed_graph())}
+    assert found["s0"].mixer == (
+        "Fader rides: fades in from 0 s to 1 s",
+        f"Sends: {HOSTILE} -12.3 dB, Slap +2 dB",
+    )
+    assert found["s4"].mixer == (f"Send: {HOSTILE} -60 dB",) and found["s1"].mixer == ()
+    assert {i: found[i].kind for i in ("hall", "slap", "low", "unused")} == {
+        "hall": "return", "slap": "return", "low": "group", "unused": "group",
+    }  # fmt: skip
+    assert found["slap"].group == "All"
+
+
+def test_the_page_shows_returns_sends_and_rides(tmp_path: Path, pair: tuple[np.ndarray, np.ndarray]) -> None:
+    page = page_of(tmp_path, routed_graph(), *pair)
+    text = page.text.replace("\N{NO-BREAK SPACE}", " ")
+    assert f"{HOSTILE} -12.3 dB, Slap +2 dB" in text and "Fades in from 0 s to 1 s" in text
+    assert "Fed by sends of" in text and "Returns" in text and "Lₐ +0.0123 without it" in text
+    assert len([a for a in page.all("path") if a.get("class") == "wire send"]) == 5
+    assert len([a for a in page.all("g") if a.get("class", "").startswith("chip send")]) == 5
+    assert len([a for a in page.all("g") if a.get("class", "").startswith("chip ride")]) == 2
+    assert not page.all("b") and "alert" not in page.raw["script"]
+
+
 def test_the_summary_lists_every_channel_with_its_processors() -> None:
     summaries = words.summarise(example_graph())
     assert [(s.kind, s.name, s.group, len(s.texts)) for s in summaries] == [
-        ("track", QUOTED, "Drums & <b>more", 7),
+        ("track", QUOTED, "Drums & <b>more", len(CHAIN_ORDER)),
         ("track", KANJI, "Drums & <b>more", 0),
         ("track", HOSTILE, None, 2),
         ("group", "Drums & <b>more", None, 2),
@@ -454,19 +557,11 @@ def test_boxes_follow_the_chain_and_lie_inside_their_block() -> None:
             assert block.y < box.y and box.y + drawn.box_height < block.y + drawn.block_height
 
 
-def nested_graph() -> MixGraph:
-    builder = GraphBuilder()
-    for index, into in enumerate(["low", "low", "high", "all", "master", "high"]):
-        builder.channel(Stem(id=f"s{index}", name=f"stem {index}", file=f"{index}.wav"), into=into)
-    builder.channel(Bus(id="low", name="Low"), into="all")
-    builder.channel(Bus(id="high", name="High"), into="all")
-    builder.channel(Bus(id="all", name="All"), into="master")
-    builder.channel(Bus(id="unused", name="Unused"), into="master")
-    builder.channel(Master(), into=None)
-    return builder.build()
-
-
-@pytest.mark.parametrize("graph", [example_graph(), nested_graph(), plain_graph()], ids=["example", "nested", "plain"])
+@pytest.mark.parametrize(
+    "graph",
+    [example_graph(), nested_graph(), plain_graph(), routed_graph()],
+    ids=["example", "nested", "plain", "routed"],
+)
 def test_signal_flows_to_the_right_and_wires_pass_between_the_blocks(graph: MixGraph) -> None:
     drawn = drawing.draw_graph(graph)
     blocks = {block.id: block for block in drawn.blocks}
@@ -483,6 +578,37 @@ def test_signal_flows_to_the_right_and_wires_pass_between_the_blocks(graph: MixG
             crossed = block.x + block.width < other.x < into.x and abs(other.y + drawn.block_height / 2 - height) < 28
             assert not crossed, f"the wire of {channel.id} runs through {other.id}"
     assert len(drawn.wires) == len(blocks)
+
+
+def test_sends_leave_and_arrive_on_the_way_to_the_right() -> None:
+    graph = routed_graph()
+    drawn = drawing.draw_graph(graph)
+    blocks = {block.id: block for block in drawn.blocks}
+    assert len(drawn.sends) == len(graph.all_sends())
+    for (source, target), wire in zip(graph.all_sends(), drawn.sends, strict=True):
+        start, across, down, end = (float(n) for n in re.findall(r"[MHV](-?[\d.]+)", wire.path))
+        left, right = blocks[source], blocks[target]
+        assert start == pytest.approx(left.x + left.width, abs=0.1) and end == pytest.approx(right.x, abs=0.1)
+        assert start < across < start + drawing.COLUMN_GAP < end + 0.1
+        assert right.y < down < right.y + drawn.block_height
+        if right.kind == "return":
+            behind = [b for b in drawn.blocks if across < b.x < end and b.y <= down <= b.y + drawn.block_height]
+            assert not behind, f"the send from {source} to {target} runs through {behind[0].id}"
+    for block in drawn.blocks:
+        for chip in block.chips:
+            assert block.x < chip.x and chip.x + drawn.box_width < block.x + block.width
+    (ride,) = (c for c in blocks["s0"].chips if c.kind == "ride")
+    assert [c.label for c in blocks["s0"].chips] == ["", "→ -12.3", "→ +2"] and "nan" not in ride.path
+
+
+def test_the_curve_of_automation_is_what_is_heard() -> None:
+    given = points((1, -12), (3, 6))
+    curve = drawing.draw_ride(given, duration_s=4.0)
+    drawn = [tuple(map(float, pair.split())) for pair in curve.path[1:].split("L")]
+    gains = volume_gains(given, frames=4001, sample_rate_hz=1000)
+    for x, y in drawn:
+        level_db = 12.0 - 36.0 * y / curve.height
+        assert level_db == pytest.approx(20 * np.log10(gains[round(4000 * x / curve.width)]), abs=0.1)
 
 
 def test_long_and_wide_names_are_cut_to_the_width_of_the_block() -> None:
@@ -507,9 +633,23 @@ def test_the_curve_of_an_equalizer_is_what_the_reference_does() -> None:
 @pytest.mark.parametrize("kind", list(SPECS))
 def test_equalizers_and_dynamics_have_a_curve(kind: str) -> None:
     curve = drawing.draw_curve(next(p for p in example_chain("x") if p.type == kind), sample_rate_hz=8000)
-    assert (curve is not None) == (kind in ("eq", "compressor", "gate"))
+    assert (curve is not None) == (kind in ("eq", "compressor", "gate", "saturation", "limiter"))
     if curve is not None:
         assert "nan" not in curve.path and curve.path.count("L") >= 60
+
+
+@pytest.mark.parametrize("kind", ["saturation", "limiter"])
+def test_the_curve_of_a_steady_level_is_what_the_reference_does(kind: str) -> None:
+    node = next(p for p in example_chain("x") if p.type == kind)
+    curve = drawing.draw_curve(node, sample_rate_hz=RATE_HZ)
+    assert curve is not None
+    points = [tuple(map(float, pair.split())) for pair in curve.path[1:].split("L")]
+    for x, y in points[::6]:
+        level_db = -60.0 * (1.0 - x / curve.width)
+        steady = np.full((2, 4000), 10 ** (level_db / 20))
+        out = apply_processor(kind, steady, parameters=node.parameters, sample_rate_hz=RATE_HZ)[0, 2000]
+        # Drawn to a tenth of a pixel, of which a decibel has 1.2.
+        assert -60.0 * y / curve.height == pytest.approx(20 * np.log10(out), abs=0.1)
 
 
 # ------------------------------------------------------------------------------ the page

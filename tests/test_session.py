@@ -12,13 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, Processor, Stem
+from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, Processor, Stem, VolumePoint
 from mixbridge.bridge.processors.equations import channel_gains, db_to_gain, pan_gains
 from mixbridge.bridge.processors.reference import apply_processor
 from mixbridge.bridge.processors.specs import SPECS, spec_of
 from mixbridge.exporters.session import (
     MAX_FADER_DB,
+    Child,
     Folder,
+    Return,
+    Send,
     Session,
     Strip,
     Track,
@@ -27,6 +30,7 @@ from mixbridge.exporters.session import (
 )
 
 from .dsp import null_db, programme, random_parameters
+from .mixes import routed
 
 RATE_HZ = 44100
 
@@ -146,6 +150,10 @@ def test_what_is_too_loud_for_a_fader_gets_trims(gains_db: list[float], trims: i
 # ------------------------------------------------------------------------------- layout
 
 
+def names(children: tuple[Child, ...]) -> list[object]:
+    return [(c.strip.id, names(c.children)) if isinstance(c, Folder) else c.strip.id for c in children]
+
+
 def test_tracks_stand_in_stem_order_inside_their_folders() -> None:
     stems = [Stem(id=n, name=n, file=f"{n}.wav", offset_samples=7) for n in "abcd"]
     nodes: list[Node] = [Bus(id="late", name="L"), Bus(id="early", name="E"), Bus(id="empty", name="0"), Master()]
@@ -155,14 +163,60 @@ def test_tracks_stand_in_stem_order_inside_their_folders() -> None:
     graph = MixGraph(name="n", sample_rate_hz=48000, start_frame=5, frames=9, nodes=[*stems, *nodes], edges=edges)
     session = build_session(graph)
 
-    def names(children: tuple[Track | Folder, ...]) -> list[object]:
-        return [c.strip.id if isinstance(c, Track) else (c.strip.id, names(c.children)) for c in children]
-
     assert names(session.children) == [("early", ["a", ("late", ["c"]), "d"]), "b"]
     assert [t.media.file for t in session.tracks()] == ["a.wav", "c.wav", "d.wav", "b.wav"]
     assert {t.media.offset_samples for t in session.tracks()} == {2}
     assert (session.frames, session.sample_rate_hz) == (9, 48000)
     assert [s.id for s in session.strips()] == ["early", "a", "late", "c", "d", "b", "master"]
+
+
+def send_graph(sends: list[tuple[str, str, float]], *, chain: list[Processor]) -> MixGraph:
+    """Stems a and b (which lies in the group), a return in the group, one on the master, and a silent one."""
+    volume = [VolumePoint(time_s=0.5, gain_db=-80.0), VolumePoint(time_s=1.0, gain_db=2.0)]
+    nodes: list[Node] = [Stem(id="a", name="a", file="a.wav", volume=volume), Stem(id="b", name="b", file="b.wav")]
+    nodes += [Bus(id=n, name=n) for n in ("hall", "group", "slap", "silent")] + [Master(volume=volume[:1]), *chain]
+    ends = {"a": chain[-1].id if chain else "a"}
+    pairs = [("a", "master"), ("b", "group"), ("hall", "master"), ("group", "master"), ("slap", "group"),
+             ("silent", "master")]  # fmt: skip
+    edges = [Edge(source=x, target=y) for x, y in itertools.pairwise(["a", *(p.id for p in chain)])]
+    edges += [Edge(source=ends.get(x, x), target=y) for x, y in pairs]
+    edges += [Edge(source=ends.get(x, x), target=y, send_db=level) for x, y, level in sends]
+    return MixGraph(name="n", sample_rate_hz=48000, frames=9, nodes=nodes, edges=edges)
+
+
+def test_sends_and_automation_come_after_fader_and_inserts() -> None:
+    sends = [("a", "hall", -6.0), ("a", "group", 3.0), ("b", "slap", 0.0), ("slap", "hall", -60.0)]
+    graph = send_graph(sends, chain=[gain_pan(0, -6, 0.5), of_type("eq")])
+    session = build_session(graph)
+    assert names(session.children) == ["a", ("group", ["b", "slap"])]
+    assert [r.strip.id for r in session.returns] == ["hall"]
+    assert isinstance(next(c for c, _ in session.walk() if c.strip.id == "slap"), Return)
+    assert [s.id for s in session.strips()] == ["a", "group", "b", "slap", "hall", "master"]
+    assert {c.strip.id: parent for c, parent in session.walk()} == {
+        "a": "master", "group": "master", "b": "group", "slap": "group", "hall": "master",
+    }  # fmt: skip
+    strip = strip_of(session, "a")
+    assert strip.gain == pytest.approx(db_to_gain(-6.0)) and [i.type for i in strip.inserts] == ["eq"]
+    assert strip.sends == (Send("hall", db_to_gain(-6.0)), Send("group", db_to_gain(3.0)))
+    assert strip_of(session, "slap").sends == (Send("hall", db_to_gain(-60.0)),)
+    assert strip.volume == tuple(graph.channel("a").volume) and len(session.master.volume) == 1
+    assert not session.master.sends and not strip_of(session, "b").volume
+
+
+def test_a_return_nobody_sends_to_is_left_out_with_what_only_it_feeds() -> None:
+    session = build_session(send_graph([("silent", "slap", 0.0), ("silent", "hall", 0.0)], chain=[]))
+    assert [s.id for s in session.strips()] == ["a", "group", "b", "master"]
+
+
+@given(graph=routed())
+@settings(max_examples=40, deadline=None)
+def test_every_send_leads_to_a_channel_of_the_session(graph: MixGraph) -> None:
+    session = build_session(graph)
+    strips = {s.id: s for s in session.strips()}
+    kept = graph.tidied().all_sends()
+    assert {(s.id, t.target) for s in strips.values() for t in s.sends} == set(kept)
+    assert {target for _, target in kept} <= {c.strip.id for c, _ in session.walk() if not isinstance(c, Track)}
+    assert {r.id for r in graph.tidied().returns} == {c.strip.id for c, _ in session.walk() if isinstance(c, Return)}
 
 
 def test_exporters_never_load_torch() -> None:

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 import typer
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from mixbridge.bridge import features as feature_set
 from mixbridge.bridge.audio import resample, write_wav
 from mixbridge.bridge.errors import EXIT_AMBER, EXIT_FAILURE, EXIT_OK, EXIT_USER_ERROR, VerifyError
-from mixbridge.bridge.graph import Bus, Edge, Loss, Master, MixGraph, Node, Processor, Provenance, Stem
+from mixbridge.bridge.graph import (
+    Bus,
+    Edge,
+    Loss,
+    Master,
+    MixGraph,
+    Node,
+    Processor,
+    Provenance,
+    Stem,
+    VolumePoint,
+)
 from mixbridge.bridge.hosting.pool import PluginPool
 from mixbridge.bridge.hosting.state import decode_lsp_state, encode_lsp_state
 from mixbridge.bridge.metrics import LOSS_RATE_HZ, match_loss
@@ -27,6 +42,7 @@ from mixbridge.bridge.suites import choose_profiles
 from mixbridge.bridge.verify import run
 from mixbridge.bridge.verify.locate import find_jobs
 from mixbridge.bridge.verify.measure import find_offset, moved, null_db
+from mixbridge.bridge.verify.nodes import NodeMeter, expectations
 from mixbridge.bridge.verify.realise import ChainRenderer, RenderOptions, render_chain
 from mixbridge.bridge.verify.results import NodeResult, Verification
 from mixbridge.bridge.verify.run import verify_paths
@@ -34,13 +50,14 @@ from mixbridge.bridge.verify.settings import Progress, VerifySettings
 from mixbridge.bridge.verify.verdict import AMBER_GAP, GREEN_GAP, exit_code, verdict_of
 from mixbridge.cli_verify import verify
 from mixbridge.exporters.chain import Chain
-from mixbridge.exporters.pedalboard import export_pedalboard
+from mixbridge.exporters.pedalboard import MIXER_TYPES, build_chain, export_pedalboard
 from mixbridge.exporters.reaper.project import export_reaper
 from mixbridge.exporters.reaper.read import read_project
+from mixbridge.exporters.session import build_session
 from mixbridge.exporters.vstpreset import decode_vstpreset, encode_vstpreset
 
 from .dsp import programme
-from .mixes import reference_render
+from .mixes import assert_nulls, reference_render, routed, write_stems
 from .suites import installed
 from .test_report import Page
 
@@ -78,13 +95,47 @@ def mixing_graph(*, dynamics: bool = True, suite: str = "jsfx") -> MixGraph:
     return MixGraph(name="song", sample_rate_hz=RATE_HZ, frames=FRAMES, nodes=nodes, edges=edges)
 
 
-def write_song(folder: Path, *, dynamics: bool = True, suite: str = "jsfx") -> MixGraph:
+def with_sends(graph: MixGraph, *, suite: str) -> MixGraph:
+    """The same with two returns, one in the group, and automation on a track, a group, a return and the master."""
+    delay = spec_of("delay").defaults() | {"tap1_level_db": -3.0, "tap1_time_ms": 80.0, "tap1_pan": 0.5}
+    swell = [VolumePoint(time_s=0.5, gain_db=-6.0), VolumePoint(time_s=2.0, gain_db=3.0)]
+    nodes = [
+        *graph.nodes,
+        Bus(id="hall", name="hall", volume=swell),
+        Processor(type="delay", id="hall-d", parameters=delay, law=choose_profiles(suite)["delay"].law),
+        Processor(type="gain_pan", id="hall-gp", parameters={"gain_db": 2.0, "pan": -0.3}),
+        Bus(id="slap", name="slap"),
+    ]  # fmt: skip
+    rides = {
+        "kick": [VolumePoint(time_s=0.0, gain_db=-80.0), VolumePoint(time_s=1.0, gain_db=0.0)],
+        "drums": [VolumePoint(time_s=1.0, gain_db=1.0), VolumePoint(time_s=1.5, gain_db=-3.0)],
+        "master": [VolumePoint(time_s=2.5, gain_db=0.0), VolumePoint(time_s=3.2, gain_db=-80.0)],
+    }
+    nodes = [n.model_copy(update={"volume": rides[n.id]}) if n.id in rides else n for n in nodes]
+    chains = [("hall", "hall-d"), ("hall-d", "hall-gp"), ("hall-gp", "master"), ("slap", "drums")]
+    sends = [
+        ("kick-gp", "hall", -6.0),
+        ("vox-r", "hall", -9.0),
+        ("kick-gp", "slap", -12.0),
+        ("drums-eq", "hall", -15.0),
+    ]
+    edges = [*graph.edges, *(Edge(source=a, target=b) for a, b in chains)]
+    return graph.rebuilt(nodes, [*edges, *(Edge(source=a, target=b, send_db=level) for a, b, level in sends)])
+
+
+def write_song(
+    folder: Path, *, dynamics: bool = True, suite: str = "jsfx", sends: bool = False, plugins: bool = True
+) -> MixGraph:
     """Stems, a mix that is nearly the graph's render, and an analysis folder without sessions."""
     (folder / "stems").mkdir(parents=True)
     for number, (name, channels) in enumerate((("kick", 2), ("bass", 1), ("vox", 2))):
         audio = 0.35 * programme(seconds=SECONDS, seed=number)[:channels]
         soundfile.write(folder / "stems" / f"{name}.wav", audio.T, RATE_HZ, subtype="FLOAT")
     graph = mixing_graph(dynamics=dynamics, suite=suite)
+    if sends:
+        graph = with_sends(graph, suite=suite)
+    if not plugins:
+        graph = graph.without({p.id for p in graph.processors if p.type not in MIXER_TYPES})
     match = reference_render(graph, folder / "stems")
     mix = match + 0.002 * np.random.default_rng(9).standard_normal(match.shape)
     write_wav(folder / "mix.wav", mix, sample_rate_hz=RATE_HZ)
@@ -442,6 +493,128 @@ def test_another_mix_makes_the_loss_of_the_search_void(song: Path) -> None:
     result = verify_one(song / "song.mixbridge", mix_path=song / "other.wav")
     assert result.loss.differentiable is None and result.gap_to == "graph"
     assert result.gap == pytest.approx(0.0, abs=1e-5) and (result.loss.graph or 0.0) > 0.1
+
+
+# ------------------------------------------------------------------------------ sends and automation
+
+
+@given(graph=routed(allowed=("gain_pan", "gain_pan", "imager")), threads=st.sampled_from([1, 3]))
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_routing_is_rendered_exactly(
+    graph: MixGraph, threads: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("routed")
+    write_stems(graph, folder)
+    session = build_session(graph, max_fader_db=math.inf)
+    chain = build_chain(session, graph, profiles={})
+    meter = NodeMeter(chain, expectations(session))
+    real = render_chain(chain, folder, pool=no_pool, captures=meter, options=RenderOptions(threads=threads))
+    assert_nulls(real, reference_render(graph, folder), below_db=-120.0)
+    assert all((n.null_db or 0.0) < -100.0 and n.kind == "insert" for n in meter.nodes(real))
+    assert [c.id for c in meter.channels()] == [c.id for c in chain.channels]
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def sending(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Verification]:
+    """A song of faders, sends and automation, exported as a chain and verified; not to be changed."""
+    folder = tmp_path_factory.mktemp("sending")
+    graph = write_song(folder, suite="pedalboard", sends=True, plugins=False)
+    out = folder / "song.mixbridge"
+    export_pedalboard(graph, stems_dir=folder / "stems", folder=out / "pedalboard", suites="pedalboard")
+    return folder, verify_one(out)
+
+
+def changed_chain(sending: tuple[Path, Verification], tmp_path: Path, change: Callable[[Any], None]) -> Path:
+    """A copy of the song in which the channels of the chain, by id, were changed by hand."""
+    shutil.copytree(sending[0], tmp_path / "song")
+    path = tmp_path / "song" / "song.mixbridge" / "pedalboard" / "chain.json"
+    data = json.loads(path.read_bytes())
+    change({channel["id"]: channel for channel in data["channels"]})
+    path.write_text(json.dumps(data), encoding="utf-8")
+    return path.parent.parent
+
+
+def test_sends_and_automation_null_with_real_plugins(tmp_path: Path) -> None:
+    graph = write_song(tmp_path, dynamics=False, suite="pedalboard", sends=True)
+    out = tmp_path / "song.mixbridge"
+    export_pedalboard(graph, stems_dir=tmp_path / "stems", folder=out / "pedalboard", suites="pedalboard")
+    result = verify_one(out)
+    assert result.verdict == "green" and result.null_db is not None and result.null_db < -60.0
+    assert {n.kind for n in result.nodes} == {"insert"}
+    assert [c.id for c in result.channels].index("hall") > [c.id for c in result.channels].index("drums")
+    assert {c.id for c in result.channels} == {"kick", "bass", "vox", "drums", "hall", "slap", "master"}
+
+
+def test_a_project_with_sends_and_automation_nulls(tmp_path: Path) -> None:
+    graph = write_song(tmp_path, sends=True)
+    out = tmp_path / "song.mixbridge"
+    export_reaper(graph, stems_dir=tmp_path / "stems", folder=out / "reaper")
+    result = verify_one(out)
+    assert result.verdict == "green" and result.null_db is not None and result.null_db < -80.0
+    assert {n.kind for n in result.nodes} == {"insert"} and not result.notes
+    assert {c.id for c in result.channels} == {"kick", "bass", "vox", "drums", "hall", "slap", "master"}
+
+
+@pytest.mark.parametrize(
+    ("change", "node", "kind", "words"),
+    [
+        (lambda c: c["vox"]["sends"][0].update(gain=1.0), "vox>hall", "send", "to hall: level moved"),
+        (lambda c: c["master"]["volume"].clear(), "master:volume", "volume", "automation changed"),
+        (lambda c: [p.update(gain_db=p["gain_db"] + 3.0) for p in c["drums"]["volume"]], "drums:fader", "fader",
+         "fader or pan moved"),
+    ],
+    ids=["send", "automation", "level of automation"],
+)  # fmt: skip
+def test_a_changed_send_or_ride_is_named_and_blamed(
+    sending: tuple[Path, Verification],
+    tmp_path: Path,
+    change: Callable[[Any], None],
+    node: str,
+    kind: str,
+    words: str,
+) -> None:
+    result = verify_one(changed_chain(sending, tmp_path, change))
+    found, before = result.nodes[0], sending[1].loss.real
+    assert (found.id, found.kind, found.note) == (node, kind, words)
+    assert found.null_db is not None and found.null_db > -40.0 and (found.impact_db or -200.0) > -90.0
+    # All that was lost comes back with it.
+    assert result.loss.real is not None and before is not None and result.loss.real - before > 1e-3
+    assert found.contribution == pytest.approx(result.loss.real - before, abs=1e-5)
+
+
+def test_sends_that_are_gone_or_new_are_each_named(sending: tuple[Path, Verification], tmp_path: Path) -> None:
+    def change(channels: Any) -> None:
+        channels["kick"]["sends"].clear()
+        channels["bass"]["sends"] = [{"target": "hall", "gain": 0.5}]
+        channels["drums"]["sends"][0]["gain"] *= 1.0 + 1e-9
+
+    result = verify_one(changed_chain(sending, tmp_path, change))
+    notes = {n.id: n.note for n in result.nodes if n.kind != "insert"}
+    assert notes == {
+        "kick>hall": "to hall: missing in the session",
+        "kick>slap": "to slap: missing in the session",
+        "bass>hall": "to hall: not in the graph",
+    }
+    assert node_of(result, "bass>hall").contribution and node_of(result, "kick>hall").contribution
+    page = Page((tmp_path / "song" / "song.mixbridge" / "report.html").read_text("utf-8"))
+    assert "Send" in page.text and "to slap: missing in the session" in page.text
+
+
+def test_automation_that_a_fader_makes_up_for_is_no_difference(
+    sending: tuple[Path, Verification], tmp_path: Path
+) -> None:
+    """As in a DAW whose automation does not reach as high."""
+
+    def shift(channels: Any) -> None:
+        drums = channels["drums"]
+        drums["gain"] *= 10 ** (4.0 / 20)
+        for point in drums["volume"]:
+            point["gain_db"] -= 4.0
+
+    result = verify_one(changed_chain(sending, tmp_path, shift))
+    assert result.null_db is not None and result.null_db < -120.0
+    assert all(n.kind == "insert" for n in (*result.nodes, *sending[1].nodes))
 
 
 # ------------------------------------------------------------------------------ real plugins

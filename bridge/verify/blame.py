@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ...exporters.chain import Channel, Insert
+from ...exporters.chain import Chain, Channel, Insert, Send, VolumePoint
+from ...exporters.session import Strip
 from .locate import Opened
-from .nodes import expectations, reference_of, steps_of, worst_first
+from .nodes import expectations, reference_of, send_gains, steps_of, worst_first
 from .realise import Audio, ChainRenderer, InsertRun
 from .results import NodeResult
 
@@ -66,13 +67,9 @@ def _without_error(node: NodeResult, opened: Opened, renderer: ChainRenderer) ->
     channel = opened.chain.channel(node.channel)
     wanted = {} if opened.wanted is None else expectations(opened.wanted)
     expectation = wanted.get(channel.id)
-    if node.kind == "fader":
-        if expectation is None:
-            return None
-        strip = expectation.strip
-        return renderer.render_with(
-            channels={channel.id: channel.model_copy(update={"gain": strip.gain, "pan": strip.pan})}
-        )
+    if node.kind in ("fader", "volume", "send"):
+        cured = None if expectation is None else _mixer_cured(node, channel, expectation.strip, opened.chain)
+        return None if cured is None else renderer.render_with(channels={channel.id: cured})
     inserts: list[Insert] = []
     runs: dict[str, InsertRun] = {}
     for step in steps_of(channel, expectation):
@@ -84,6 +81,21 @@ def _without_error(node: NodeResult, opened: Opened, renderer: ChainRenderer) ->
             inserts.append(Insert(id=node.id, kind="mixer", type=step.wanted.type))
             runs[node.id] = reference_of(step.wanted, sample_rate_hz=opened.chain.sample_rate_hz)
     return renderer.render_with(channels={channel.id: _with(channel, inserts)}, runs=runs)
+
+
+def _mixer_cured(node: NodeResult, channel: Channel, strip: Strip, chain: Chain) -> Channel | None:
+    """A channel with fader and automation, or one of its sends, as the graph wants it; None where that cannot be."""
+    if node.kind in ("fader", "volume"):
+        points = VolumePoint.copies(strip.volume)
+        return channel.model_copy(update={"gain": strip.gain, "pan": strip.pan, "volume": points})
+    gains = {target: real for target, (real, _) in send_gains(channel, strip).items()}
+    target = node.id.removeprefix(f"{channel.id}>")
+    gains[target] = send_gains(channel, strip)[target][1]
+    ids = [c.id for c in chain.channels]
+    if target not in ids[ids.index(channel.id) + 1 :]:
+        return None
+    sends = tuple(Send(target=t, gain=gain) for t, gain in gains.items() if gain > 0.0 and t in ids)
+    return channel.model_copy(update={"sends": sends})
 
 
 def _with(channel: Channel, inserts: Sequence[Insert]) -> Channel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,7 +11,7 @@ from typing import Literal
 from ...exporters.chain import CHAIN_FILE, Chain
 from ...exporters.reaper.project import PAN_COMPENSATION
 from ...exporters.reaper.read import read_project
-from ...exporters.session import MAX_FADER_DB, Folder, Session, Track, build_session
+from ...exporters.session import MAX_FADER_DB, Session, build_session
 from ..errors import VerifyError
 from ..graph import MIX_SOURCE, MixGraph
 from ..processors.equations import gain_to_db
@@ -190,25 +190,12 @@ def routing_notes(chain: Chain, wanted: Session | None) -> list[str]:
     there = {channel.id: channel for channel in chain.channels}
     notes = [f"{names[i]}: in the graph, but not in the session" for i in names if i not in there]
     notes += [f"{c.name}: in the session, but not in the graph" for c in chain.channels if c.id not in names]
-    parents = _parents(wanted)
+    parents = {child.strip.id: parent for child, parent in wanted.walk()}
     for channel in chain.channels:
         parent = parents.get(channel.id)
         if parent is not None and channel.parent != parent:
             notes.append(f"{channel.name}: flows into {channel.parent!r} instead of {parent!r}")
     return notes
-
-
-def _parents(wanted: Session) -> dict[str, str]:
-    found: dict[str, str] = {}
-
-    def walk(children: Sequence[Track | Folder], parent: str) -> None:
-        for child in children:
-            found[child.strip.id] = parent
-            if isinstance(child, Folder):
-                walk(child.children, child.strip.id)
-
-    walk(wanted.children, wanted.master.id)
-    return found
 
 
 def target_of(opened: Opened, mix_path: Path | None) -> tuple[Path | None, str]:

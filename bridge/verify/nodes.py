@@ -1,11 +1,13 @@
-"""Says which node loses what: each against its reference fed with the same input; no plugin is run here."""
+"""Says which node or send loses what: each against its reference fed with the same input; no plugin is run here."""
 
 from __future__ import annotations
 
 import functools
+import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -13,10 +15,11 @@ from ...exporters import chain as written
 from ...exporters.session import Insert, Session, Strip, Track
 from ..errors import ParameterError
 from ..features import Signal, energy, power_to_db
+from ..graph import Breakpoint, volume_gains
 from ..processors.reference import apply_processor
 from ..processors.specs import MIX
 from .measure import find_offset, level_error_db, moved, null_db
-from .realise import Audio, InsertRun, fader_gains
+from .realise import Audio, InsertRun, fader_gains, ridden
 from .results import ChannelResult, NodeKind, NodeResult
 
 #: A worse null is looked into: perhaps the plugin only comes late.
@@ -25,8 +28,8 @@ _LATE_NULL_DB = -40.0
 #: An offset is looked for in this much audio (s), where the reference is loudest.
 _EXCERPT_S = 8.0
 
-#: Gains and pans that differ by less are the same but for rounding.
-_FADER_TOLERANCE = 1e-9
+#: Faders, sends and automation that differ by less (relative) are the same but for rounding in a session file.
+MIXER_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,15 @@ class NodeMeter:
     _channels: dict[str, ChannelResult] = field(default_factory=dict, init=False)
     _states: dict[str, _ChannelState] = field(default_factory=dict, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _powers: dict[str, Audio] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        # What a channel feeds comes after it.
+        for channel in reversed(self.chain.channels):
+            power = fader_gains(channel.gain, channel.pan) ** 2 * self._power_behind(channel)
+            if channel.volume and self.chain.frames:
+                power = power * np.mean(self._ridden(np.ones(self.chain.frames), channel.volume) ** 2)
+            self._powers[channel.id] = power
 
     # ---------------------------------------------------------------------- captures
 
@@ -171,19 +183,23 @@ class NodeMeter:
             state.expected = self._reference(step, state.expected)
 
     def on_channel(self, channel: written.Channel, before: Audio, into_fader: Audio, after: Audio) -> None:
-        """Compare the fader, and the channel as a whole."""
+        """Compare fader, automation and sends, and the channel as a whole."""
         state = self._state(channel, before)
         self._pass_missing(channel, state, into_fader)
         expectation = self.wanted.get(channel.id)
-        gain, pan = (channel.gain, channel.pan)
-        if expectation is not None:
-            gain, pan = expectation.strip.gain, expectation.strip.pan
-        reference_gains = fader_gains(gain, pan)
-        if np.max(np.abs(reference_gains - fader_gains(channel.gain, channel.pan))) > _FADER_TOLERANCE:
-            node = _Node(f"{channel.id}:fader", "fader", "", "")
-            self._add(channel, node, after, into_fader * reference_gains, "fader or pan moved", faded=True)
+        strip = expectation.strip if expectation is not None else None
+        wanted: written.Channel | Strip = channel if strip is None else strip
+        gains = fader_gains(wanted.gain, wanted.pan)
+        moved_what = mixer_difference(channel, wanted, chain=self.chain)
+        if moved_what:
+            node = _Node(f"{channel.id}:{moved_what}", moved_what, "", "")
+            reference = self._ridden(into_fader * gains, wanted.volume)
+            words = "fader or pan moved" if moved_what == "fader" else "automation changed"
+            self._add(channel, node, after, reference, words, power=self._power_behind(channel))
+        if strip is not None:
+            self._compare_sends(channel, strip, after)
         expected = state.expected if state.expected is not None else before
-        reference = expected * reference_gains
+        reference = self._ridden(expected * gains, wanted.volume)
         result = ChannelResult(
             id=channel.id,
             name=channel.name,
@@ -194,6 +210,20 @@ class NodeMeter:
         with self._lock:
             self._channels[channel.id] = result
             del self._states[channel.id]
+
+    def _ridden(self, audio: Audio, points: Sequence[Breakpoint]) -> Audio:
+        return ridden(audio, points, sample_rate_hz=self.chain.sample_rate_hz)
+
+    def _compare_sends(self, channel: written.Channel, strip: Strip, after: Audio) -> None:
+        """Compare what a channel sends with what the graph wants it to send."""
+        for target, (real, wanted) in send_gains(channel, strip).items():
+            if math.isclose(real, wanted, rel_tol=MIXER_TOLERANCE):
+                continue
+            name = next((c.name for c in self.chain.channels if c.id == target), target)
+            words = "missing in the session" if real == 0.0 else "not in the graph" if wanted == 0.0 else "level moved"
+            node = _Node(f"{channel.id}>{target}", "send", "", "")
+            power = self._powers.get(target, np.zeros((2, 1)))
+            self._add(channel, node, real * after, wanted * after, f"to {name}: {words}", power=power)
 
     # --------------------------------------------------------------------- results
 
@@ -245,8 +275,16 @@ class NodeMeter:
             return None
 
     def _add(
-        self, channel: written.Channel, node: _Node, after: Audio, reference: Signal, note: str, *, faded: bool = False
+        self,
+        channel: written.Channel,
+        node: _Node,
+        after: Audio,
+        reference: Signal,
+        note: str,
+        *,
+        power: Audio | None = None,
     ) -> None:
+        """Note a difference; `power` is what becomes of its energy on the way to the song, if not that of an insert."""
         difference = null_db(after, reference)
         offset = 0
         if difference > _LATE_NULL_DB and node.kind == "insert":
@@ -264,8 +302,8 @@ class NodeMeter:
             offset_samples=offset,
             note=note,
         )
-        gains = self._gains_behind(channel, own=not faded)
-        left, right = (energy(after[side] - reference[side]) * float(gains[side, 0]) ** 2 for side in (0, 1))
+        power = self._powers[channel.id] if power is None else power
+        left, right = (energy(after[side] - reference[side]) * float(power[side, 0]) for side in (0, 1))
         with self._lock:
             self._differences.append(_Difference(result, (left, right)))
 
@@ -282,15 +320,36 @@ class NodeMeter:
         with self._lock:
             self._differences.append(_Difference(result))
 
-    def _gains_behind(self, channel: written.Channel, *, own: bool) -> Audio:
-        """Fader gains between a channel's inserts and the master's output, shape (2, 1)."""
-        gains = fader_gains(channel.gain, channel.pan) if own else np.ones((2, 1))
-        parent = channel.parent
-        while parent is not None:
-            above = self.chain.channel(parent)
-            gains = gains * fader_gains(above.gain, above.pan)
-            parent = above.parent
-        return gains
+    def _power_behind(self, channel: written.Channel) -> Audio:
+        """What becomes of energy between a channel's output and the master's, shape (2, 1)."""
+        powers = [gain**2 * self._powers[target] for target, gain in channel.feeds()]
+        return np.asarray(sum(powers)) if powers else np.ones((2, 1))
+
+
+def send_gains(channel: written.Channel, strip: Strip) -> dict[str, tuple[float, float]]:
+    """Linear send gains of a channel by target: as the session has them, as the graph wants them; 0 for none."""
+    real, wanted = ({send.target: send.gain for send in c.sends} for c in (channel, strip))
+    return {target: (real.get(target, 0.0), wanted.get(target, 0.0)) for target in {**wanted, **real}}
+
+
+def mixer_difference(
+    channel: written.Channel, wanted: written.Channel | Strip, *, chain: written.Chain
+) -> Literal["", "fader", "volume"]:
+    """Whether fader, pan and automation together do something else than wanted.
+
+    Only their product counts: a DAW whose automation does not reach high enough has the rest on
+    its fader. "fader" where the automation has the wanted course, at another level.
+    """
+    gains = [fader_gains(c.gain, c.pan) for c in (channel, wanted)]
+    if chain.frames and (channel.volume or wanted.volume):
+        rate_hz = chain.sample_rate_hz
+        curves = [volume_gains(c.volume, frames=chain.frames, sample_rate_hz=rate_hz) for c in (channel, wanted)]
+        peaks = [float(curve.max()) for curve in curves]
+        courses = [curve / peak if peak > 0.0 else curve for curve, peak in zip(curves, peaks, strict=True)]
+        if np.max(np.abs(courses[0] - courses[1])) > MIXER_TOLERANCE:
+            return "volume"
+        gains = [gain * peak for gain, peak in zip(gains, peaks, strict=True)]
+    return "fader" if np.max(np.abs(gains[0] - gains[1])) > MIXER_TOLERANCE * np.max(gains) else ""
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,14 @@
 """Plays a song again with one node changed, through the real plugins; which change to try is chosen elsewhere.
 
-What flows into a node, and everything that joins its signal on the way to the master, is kept on
-disk: a trial runs the node's own plugin and those behind it, and nothing else.
+What flows into a node, and everything that joins its signal on its ways to the master, sends among
+them, is kept on disk: a trial runs the node's own plugin and those behind it, and nothing else.
 """
 
 from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -27,14 +27,15 @@ from ..audio import resample, write_wav
 from ..features import Signal
 from ..graph import MixGraph, Processor
 from ..metrics import LOSS_RATE_HZ, MatchLoss, match_terms, skipped_frames
+from ..processors.laws import kind_of, type_and_law
 from ..processors.specs import MIX, spec_of
 from ..suites import choose_profiles
 from .locate import Opened, highest_fader_db, routing_notes
 from .measure import fitted, moved
-from .nodes import expectations, insert_as_written, steps_of
-from .realise import Audio, ChainRenderer, InsertRun, PoolSource, RenderOptions, fader_gains
+from .nodes import MIXER_TOLERANCE, expectations, insert_as_written, mixer_difference, send_gains, steps_of
+from .realise import Audio, ChainRenderer, InsertRun, PoolSource, RenderOptions, faded
 
-#: Settings in a session file may differ from the graph's by this (relative, and absolute) through rounding.
+#: Settings of inserts in a session file may differ from the graph's by this (relative, and absolute) through rounding.
 _ROUNDING = 1e-6
 
 
@@ -87,12 +88,23 @@ def edits(opened: Opened) -> str:
         changed = next((two for one, two in pairs if not _same_settings(one, two)), None)
         if changed is not None:
             return f"{channel.name}: other settings of {changed.id} than in the graph"
-        if not np.allclose(fader_gains(channel.gain, channel.pan), fader_gains(strip.gain, strip.pan), rtol=_ROUNDING):
-            return f"{channel.name}: fader or pan moved"
+        moved_on_the_mixer = _mixer_edits(channel, strip, opened.chain)
+        if moved_on_the_mixer:
+            return f"{channel.name}: {moved_on_the_mixer}"
         if source is not None and expectation.track is not None:
             media = expectation.track.media
             if (source.offset_samples, source.polarity) != (media.offset_samples, media.polarity):
                 return f"{channel.name}: audio moved or inverted"
+    return ""
+
+
+def _mixer_edits(channel: written.Channel, strip: Strip, chain: written.Chain) -> str:
+    """What was moved on a channel's fader, its automation and its sends; empty if nothing was."""
+    difference = mixer_difference(channel, strip, chain=chain)
+    if difference:
+        return "fader or pan moved" if difference == "fader" else "automation changed"
+    if not all(math.isclose(*pair, rel_tol=MIXER_TOLERANCE) for pair in send_gains(channel, strip).values()):
+        return "other sends than in the graph"
     return ""
 
 
@@ -118,12 +130,12 @@ class Realiser:
         self._kind, self._chain, self._scratch, self._numbers = opened.job.kind, opened.chain, scratch, count()
         self.profiles = choose_profiles(opened.chain.suites) if opened.job.kind == "chain" else {}
 
-    def allowed(self, processor_type: str, name: str) -> tuple[float, float]:
+    def allowed(self, kind: str, name: str) -> tuple[float, float]:
         """Lowest and highest value of a parameter (or of the dry/wet weight) in this session."""
         if name == MIX.name:
             return MIX.minimum, MIX.maximum
-        profile = self.profiles.get(processor_type)
-        parameter = spec_of(processor_type).parameter(name)
+        profile = self.profiles.get(kind)
+        parameter = spec_of(type_and_law(kind)[0]).parameter(name)
         return profile.allowed(name) if profile is not None else (parameter.minimum, parameter.maximum)
 
     def insert(self, wanted: Insert) -> written.Insert:
@@ -137,12 +149,14 @@ class Realiser:
         return self._jsfx(wanted) if self._kind == "reaper" else self._of_chain(wanted)
 
     def _jsfx(self, wanted: Insert) -> written.Insert:
-        path = self._scratch / JSFX_FILES[wanted.type]
+        kind = kind_of(wanted.type, wanted.law)
+        path = self._scratch / JSFX_FILES[kind]
         if not path.is_file():
-            path.write_bytes(jsfx_source(wanted.type))
+            path.write_bytes(jsfx_source(kind))
         return written.Insert(
             id=wanted.id,
             type=wanted.type,
+            law=wanted.law,
             kind="jsfx",
             plugin=written.PluginInfo(name=path.name, bundle=str(path)),
             parameters=dict(wanted.parameters),
@@ -169,7 +183,7 @@ class Realiser:
 
     def _with_files(self, made: written.Insert, wanted: Insert) -> written.Insert:
         rate_hz = self._chain.sample_rate_hz
-        stages = iter(self.profiles[wanted.type].stages(wanted.parameters, sample_rate_hz=rate_hz))
+        stages = iter(self.profiles[kind_of(wanted.type, wanted.law)].stages(wanted.parameters, sample_rate_hz=rate_hz))
         if made.kind == "vst3":
             return made.model_copy(update={"files": self._write(next(stages).files)})
         branches = tuple(
@@ -232,20 +246,23 @@ class _Shelf:
 
 @dataclass(frozen=True)
 class Leg:
-    """A piece of the way from a node to the master's output: part of a channel, then its fader.
+    """A piece of the ways from a node to the master's output: part of a channel, then its fader.
 
     Attributes
     ----------
+    channel : chain.Channel
+        Its fader, automation and sends.
     inserts : tuple of session.Insert
         What the signal runs through.
-    gains : array, shape=(2, 1)
-        Of the fader.
+    feeders : dict of str to float
+        Gains at which earlier legs flow into this one, by channel; empty for the node's own channel.
     rest : callable or None
         A part of what else flows into the channel, shape (2, n); None for the node's own channel.
     """
 
+    channel: written.Channel
     inserts: tuple[Insert, ...]
-    gains: Audio
+    feeders: Mapping[str, float]
     rest: Callable[[slice], Audio] | None
 
 
@@ -309,7 +326,7 @@ class Bench:
         self._channel_of = {p.id: c.id for c in opened.graph.channels() for p in opened.graph.chain(c.id)}
         # Buses that nothing flows into are not in the session.
         self.nodes = tuple(n for n in nodes if self._channel_of[n] in strips)
-        self._paths = {c for n in self.nodes for c in self._path(self._channel_of[n])}
+        self._touched = {c for n in self.nodes for c in self._path(self._channel_of[n])}
         self._runs: dict[str, tuple[written.Insert, InsertRun]] = {}
 
     def __enter__(self) -> Self:
@@ -381,19 +398,23 @@ class Bench:
 
     def _play(self, node: Processor, state: _State, *, keep: bool) -> Audio:
         """Everything from a node's input to the master's output."""
-        channel = state.channels[self._channel_of[node.id]]
+        own = self._channel_of[node.id]
+        start = self._entries(state.strips[own])[node.id]
         signal = self._shelf.part(_input(node.id))
-        start = self._entries(state.strips[channel.id])[node.id]
-        out = self._run(channel, state.strips[channel.id], signal, start=start, keep=keep)
-        while channel.parent is not None:
-            signal = self._shelf.part(_sum(channel.parent)) - self._shelf.part(_output(channel.id)) + out
+        out = self._run(state.channels[own], state.strips[own], signal, start=start, keep=keep)
+        outs = {own: out}
+        # By how much each channel on the way puts out something else than before.
+        for channel_id in self._path(own):
+            if channel_id != own:
+                signal = self._shelf.part(_sum(channel_id))
+                for feeder, gain in self._feeders(channel_id, outs).items():
+                    signal += gain * (outs[feeder] - self._shelf.part(_output(feeder)))
+                if keep:
+                    self._shelf.put(_sum(channel_id), signal)
+                out = self._run(state.channels[channel_id], state.strips[channel_id], signal, start=0, keep=keep)
+                outs[channel_id] = out
             if keep:
-                self._shelf.put(_output(channel.id), out)
-                self._shelf.put(_sum(channel.parent), signal)
-            channel = state.channels[channel.parent]
-            out = self._run(channel, state.strips[channel.id], signal, start=0, keep=keep)
-        if keep:
-            self._shelf.put(_output(channel.id), out)
+                self._shelf.put(_output(channel_id), out)
         return out
 
     def _realised(self, strip: Strip) -> written.Channel:
@@ -402,8 +423,11 @@ class Bench:
         have, had = {i.id: i for i in now.inserts}, {i.id: i for i in before.inserts}
         inserts = tuple(have[i.id] if had.get(i.id) == i else self.realiser.insert(i) for i in strip.inserts)
         same_fader = (before.gain, before.pan) == (strip.gain, strip.pan)
-        gain, pan = (now.gain, now.pan) if same_fader else (strip.gain, strip.pan)
-        return now.model_copy(update={"inserts": inserts, "gain": gain, "pan": pan})
+        if same_fader:
+            return now.model_copy(update={"inserts": inserts})
+        # The automation comes along: what the session's lacks may be on the session's fader.
+        points = written.VolumePoint.copies(strip.volume)
+        return now.model_copy(update={"inserts": inserts, "gain": strip.gain, "pan": strip.pan, "volume": points})
 
     def _run(self, channel: written.Channel, strip: Strip, signal: Audio, *, start: int, keep: bool) -> Audio:
         for position in range(start, len(channel.inserts) + 1):
@@ -414,7 +438,7 @@ class Bench:
                 signal = self._run_of(channel, insert)(signal)
                 if keep:
                     self.keep_output(insert.id, signal)
-        return signal * fader_gains(channel.gain, channel.pan)
+        return faded(signal, channel, sample_rate_hz=self.opened.chain.sample_rate_hz)
 
     def _run_of(self, channel: written.Channel, insert: written.Insert) -> InsertRun:
         known = self._runs.get(insert.id)
@@ -440,14 +464,27 @@ class Bench:
 
     def keep_channel(self, channel_id: str, *, start: Signal, out: Signal) -> None:
         """Keep what a channel on the way of a node starts from, and its output."""
-        if channel_id in self._paths:
+        if channel_id in self._touched:
             self._shelf.put(_sum(channel_id), start)
             self._shelf.put(_output(channel_id), out)
 
-    def _path(self, channel_id: str | None) -> Iterator[str]:
-        while channel_id is not None:
-            yield channel_id
-            channel_id = self._state.channels[channel_id].parent
+    def _path(self, channel_id: str) -> list[str]:
+        """A channel and all it flows into on the way to the master, in signal order."""
+        reached = {channel_id}
+        for channel in self.opened.chain.channels:
+            if channel.id in reached:
+                reached.update(target for target, _ in channel.feeds())
+        return [c.id for c in self.opened.chain.channels if c.id in reached]
+
+    def _feeders(self, channel_id: str, among: Collection[str]) -> dict[str, float]:
+        """Which of some channels flow into another one, and at what gain."""
+        gains: dict[str, float] = {}
+        for feeder in among:
+            for target, gain in self._state.channels[feeder].feeds():
+                if target == channel_id:
+                    # A channel may send to the bus it lies in.
+                    gains[feeder] = gains.get(feeder, 0.0) + gain
+        return gains
 
     def _entries(self, strip: Strip) -> dict[str, int]:
         """From which place of a channel on each of its nodes can change anything.
@@ -471,19 +508,26 @@ class Bench:
         return next((i for i in strip.inserts if i.id == node_id), None)
 
     def legs(self, node_id: str) -> Iterator[Leg]:
-        """The way from behind a node to the master's output."""
-        below: str | None = None
-        for channel_id in self._path(self._channel_of[node_id]):
+        """The ways from behind a node to the master's output, in signal order."""
+        own = self._channel_of[node_id]
+        path = self._path(own)
+        for place, channel_id in enumerate(path):
             strip, channel = self._state.strips[channel_id], self._state.channels[channel_id]
-            inserts = strip.inserts
-            if below is None:
-                inserts = inserts[[i.id for i in inserts].index(node_id) + 1 :]
-            rest = None if below is None else self._rest(channel_id, below)
-            yield Leg(inserts, fader_gains(channel.gain, channel.pan), rest)
-            below = channel_id
+            if channel_id == own:
+                behind = strip.inserts[[i.id for i in strip.inserts].index(node_id) + 1 :]
+                yield Leg(channel, behind, {}, None)
+            else:
+                feeders = self._feeders(channel_id, path[:place])
+                yield Leg(channel, strip.inserts, feeders, self._rest(channel_id, feeders))
 
-    def _rest(self, parent: str, child: str) -> Callable[[slice], Audio]:
-        return lambda part: self._shelf.part(_sum(parent), part) - self._shelf.part(_output(child), part)
+    def _rest(self, channel_id: str, feeders: Mapping[str, float]) -> Callable[[slice], Audio]:
+        def rest(part: slice) -> Audio:
+            audio = self._shelf.part(_sum(channel_id), part)
+            for feeder, gain in feeders.items():
+                audio -= gain * self._shelf.part(_output(feeder), part)
+            return audio
+
+        return rest
 
     def input_of(self, node_id: str, part: slice = slice(None)) -> Audio:
         """A part of what flows into a node, shape (2, n)."""

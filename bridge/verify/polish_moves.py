@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,15 +15,15 @@ from ...exporters.session import Insert
 from ..audio import resample
 from ..errors import ParameterError
 from ..features import energy
-from ..graph import Processor
+from ..graph import Processor, volume_gains
 from ..metrics import LOSS_RATE_HZ, WARM_UP_S, MelFeatures, match_terms, skipped_frames
 from ..processors.laws import law_of
 from ..processors.specs import BELLS, DELAY, EQ, MIX, Parameter, spec_of
 from ..processors.twins import TWINS, Twin, TwinSettings
 from ..search.fit import RATE_FACTORS
 from ..search.parameters import position_of, value_at
-from .polish_bench import Bench
-from .realise import Audio
+from .polish_bench import Bench, Leg
+from .realise import Audio, fader_gains
 
 #: Positions of a node's searchable settings in their ranges, 0 to 1, by name.
 Positions = dict[str, float]
@@ -103,14 +103,14 @@ def room_of(node: Processor, *, allowed: Callable[[str, str], tuple[float, float
     Parameters
     ----------
     allowed : callable
-        Lowest and highest value of a parameter, by type and name.
+        Lowest and highest value of a parameter, by kind (`Processor.kind`) and name.
     """
     limits = {}
     values = settings_of(node)
     still = set(_idle(node))
     for name, value in values.items():
         parameter = parameter_of(node.type, name)
-        low, high = allowed(node.type, name)
+        low, high = allowed(node.kind, name)
         switched = value == parameter.off_at or (parameter is MIX and value in (MIX.minimum, MIX.maximum))
         if low < high and not switched and name not in still and RATE_FACTORS.get(name) != 0.0:
             limits[name] = (position_of(parameter, low), position_of(parameter, high))
@@ -137,11 +137,12 @@ def _idle(node: Processor) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Window:
-    """A part of the song at 30 kHz; signals have shape (1, 2, n)."""
+    """A part of the song at 30 kHz; signals have shape (1, 2, n), gains of a leg (2, 1) or (2, n)."""
 
     source: Tensor
     after: Tensor
     rests: tuple[Tensor | None, ...]
+    gains: tuple[Tensor, ...]
     song: Tensor
     target: MelFeatures
     twin_after: Tensor
@@ -241,12 +242,14 @@ class Surrogate:
         return out
 
     def _behind(self, window: _Window, signal: Tensor) -> Tensor:
-        """The way to the master's output."""
-        for leg, rest in zip(self._legs, window.rests, strict=True):
-            signal = signal if rest is None else signal + rest
+        """All ways to the master's output."""
+        outs: dict[str, Tensor] = {}
+        for leg, rest, gains in zip(self._legs, window.rests, window.gains, strict=True):
+            if rest is not None:
+                signal = rest + sum(gain * outs[feeder] for feeder, gain in leg.feeders.items())
             for insert in leg.inserts:
                 signal = self._shop.twin(insert.type, insert.law)(signal, **_constants(insert))
-            signal = signal * torch.tensor(leg.gains, dtype=signal.dtype)
+            signal = outs[leg.channel.id] = signal * gains
         return signal
 
     def _features(self, song: Tensor) -> MelFeatures:
@@ -274,10 +277,12 @@ class Surrogate:
             )
         )
         rests = tuple(None if leg.rest is None else _at_loss_rate(leg.rest(part), rate_hz) for leg in self._legs)
+        # Windows start and end at whole seconds but for the end of the song.
+        begin, frames = part.start // rate_hz * LOSS_RATE_HZ, source.shape[-1]
+        gains = tuple(_gains_at_loss_rate(leg, begin, begin + frames) for leg in self._legs)
         none = torch.zeros_like(source)
-        bare = _Window(source, after, rests, song, self._features(target), none, none)
-        twin_after, twin_song = self._wet(bare, {}), self._behind(bare, after)
-        return _Window(source, after, rests, song, bare.target, twin_after, twin_song)
+        bare = _Window(source, after, rests, gains, song, self._features(target), none, none)
+        return replace(bare, twin_after=self._wet(bare, {}), twin_song=self._behind(bare, after))
 
 
 def _scored_energy(signal: Tensor) -> float:
@@ -290,6 +295,12 @@ def _constants(insert: Insert) -> dict[str, Tensor]:
 
 def _at_loss_rate(audio: Audio | npt.NDArray[np.float32], sample_rate_hz: int) -> Tensor:
     return torch.from_numpy(resample(audio, from_hz=sample_rate_hz, to_hz=LOSS_RATE_HZ).copy())[None]
+
+
+def _gains_at_loss_rate(leg: Leg, begin: int, end: int) -> Tensor:
+    """Fader, pan and automation of a leg from one frame at 30 kHz to another."""
+    curve = volume_gains(leg.channel.volume, frames=end, sample_rate_hz=LOSS_RATE_HZ)[begin:]
+    return torch.from_numpy(fader_gains(leg.channel.gain, leg.channel.pan) * curve).to(torch.float32)
 
 
 def busiest_starts(audio: Audio, *, sample_rate_hz: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Renders a chain as a host would: media, plugins, delay compensation, faders, sums; nothing is measured here.
+"""Renders a chain as a host would: media, plugins, delay compensation, faders, sends, sums; nothing is measured here.
 
 Plugins run in the worker processes of a pool, JSFX in our own host, the mixer's arithmetic here.
 """
@@ -22,6 +22,7 @@ from ...exporters.chain import Branch, Chain, Channel, Insert, Source
 from ...exporters.vstpreset import decode_vstpreset
 from ..audio import AudioInfo, as_stereo, probe, read_at_rate
 from ..errors import AudioFileError, MixbridgeError, SessionFileError, VerifyError
+from ..graph import Breakpoint, volume_gains
 from ..hosting.jsfx import Effect, load_effect
 from ..hosting.pool import PluginPool
 from ..hosting.probe import ensure_certificate
@@ -159,8 +160,8 @@ class ChainRenderer:
             done += 1
             if self._kept is not None:
                 np.save(self._output_file(channel), audio.astype(np.float32))
-            if channel.parent is not None:
-                sums[channel.parent] += audio
+            for target, gain in channel.feeds():
+                sums[target] += gain * audio
             if progress is not None:
                 progress(done / len(self.chain.channels), channel.name)
 
@@ -190,8 +191,8 @@ class ChainRenderer:
         Parameters
         ----------
         channels : mapping, optional
-            Channels by id in place of the chain's own, with other inserts, settings or faders; their
-            sources and parents stay.
+            Channels by id in place of the chain's own, with other inserts, settings, faders, automation
+            or sends (into channels behind them); their sources and parents stay.
         runs : mapping, optional
             Functions by insert id that stand in for the insert.
 
@@ -202,21 +203,25 @@ class ChainRenderer:
         if self._kept is None:
             raise VerifyError("render_with: needs a renderer that keeps the outputs of its channels (keep=True)")
         changed, given = channels or {}, runs or {}
+        now = [changed.get(c.id, c) for c in self.chain.channels]
         fresh: dict[str, Audio] = {}
-        for original in self.chain.channels:
-            channel = changed.get(original.id, original)
-            children = [c for c in self.chain.channels if c.parent == original.id]
+        for original, channel in zip(self.chain.channels, now, strict=True):
             touched = channel is not original or any(i.id in given for i in channel.inserts)
-            if touched or any(c.id in fresh for c in children):
-                start = self._source(channel) if original.kind == "track" else self._sum(children, fresh)
+            # What no longer feeds it counts as well: its part is missing now.
+            feeding = {c.id for c in (*self.chain.channels, *now) if original.id in dict(c.feeds())}
+            if touched or not feeding.isdisjoint(fresh):
+                start = self._source(channel) if original.kind == "track" else self._sum(original.id, now, fresh)
                 fresh[channel.id] = self._channel(channel, start, self._runs([channel], given), None)
         master = self.chain.channels[-1]
         return fresh[master.id] if master.id in fresh else self._output(master)
 
-    def _sum(self, children: Sequence[Channel], fresh: Mapping[str, Audio]) -> Audio:
+    def _sum(self, target_id: str, channels: Sequence[Channel], fresh: Mapping[str, Audio]) -> Audio:
+        """What flows into a bus or the master."""
         total = self._silence()
-        for child in children:
-            total += fresh[child.id] if child.id in fresh else self._output(child)
+        for channel in channels:
+            for target, gain in channel.feeds():
+                if target == target_id:
+                    total += gain * (fresh[channel.id] if channel.id in fresh else self._output(channel))
         return total
 
     def run_of(self, channel: Channel, insert: Insert) -> InsertRun:
@@ -280,7 +285,7 @@ class ChainRenderer:
             if captures is not None:
                 captures.on_insert(channel, insert, signal, after)
             signal = after
-        out = signal * fader_gains(channel.gain, channel.pan)
+        out = faded(signal, channel, sample_rate_hz=self.chain.sample_rate_hz)
         if captures is not None:
             captures.on_channel(channel, start, signal, out)
         return out
@@ -397,6 +402,19 @@ def fader_gains(gain: float, pan: float) -> Audio:
     left, right = pan_gains(pan, xp=math)
     # A centred pan must not cost the last bit of every sample.
     return gain * (np.array([[left], [right]]) if pan != 0.0 else np.ones((2, 1)))
+
+
+def faded(signal: Audio, channel: Channel, *, sample_rate_hz: float) -> Audio:
+    """What leaves a channel: its fader, pan and volume automation over a whole signal of shape (2, n)."""
+    out = signal * fader_gains(channel.gain, channel.pan)
+    return ridden(out, channel.volume, sample_rate_hz=sample_rate_hz)
+
+
+def ridden(signal: Audio, points: Sequence[Breakpoint], *, sample_rate_hz: float) -> Audio:
+    """A whole signal of shape (2, n) with volume automation."""
+    if not points:
+        return signal
+    return signal * volume_gains(points, frames=signal.shape[-1], sample_rate_hz=sample_rate_hz)
 
 
 def _in_order(

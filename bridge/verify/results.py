@@ -23,7 +23,7 @@ MAX_FILE_BYTES = 64 * 1024 * 1024
 #: A null deeper than this reads this (dB): far below the last bit of a float file.
 DEEPEST_NULL_DB = -200.0
 
-NodeKind = Literal["insert", "fader", "media", "missing", "extra"]
+NodeKind = Literal["insert", "fader", "volume", "send", "media", "missing", "extra"]
 
 
 class _Model(BaseModel):
@@ -31,14 +31,15 @@ class _Model(BaseModel):
 
 
 class NodeResult(_Model):
-    """One insert, fader or source in the real chain against its reference fed with the same input.
+    """One insert, fader, automation, send or source in the real chain against its reference fed with the same input.
 
     Attributes
     ----------
     id : str
         Node of the graph or insert of the session; a channel's fader is ``<channel>:fader``, its
-        source ``<channel>:media``.
-    kind : {"insert", "fader", "media", "missing", "extra"}
+        volume automation ``<channel>:volume``, its source ``<channel>:media``, a send
+        ``<channel>><bus>``.
+    kind : {"insert", "fader", "volume", "send", "media", "missing", "extra"}
         "missing": in the graph, but not (or bypassed) in the session; "extra": the other way round.
     plugin : str
         What does the work there; empty for the mixer itself.
@@ -49,7 +50,8 @@ class NodeResult(_Model):
     offset_samples : int
         By how much it comes too late; looked for where the null is poor.
     impact_db : float or None
-        The difference as it reaches the song through the faders, relative to the song.
+        The difference as it reaches the song through faders and sends, relative to the song;
+        automation counts by its mean power.
     contribution : float or None
         What L_a falls by when the reference takes this node's place; measured for the worst nodes.
     """
