@@ -17,6 +17,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from . import __version__
 from .bridge.choices import (
+    DEFAULT_CONSOLE,
     DEFAULT_PRUNING,
     DEFAULT_QUALITY,
     DEFAULT_SUITES,
@@ -25,6 +26,7 @@ from .bridge.choices import (
     Pruning,
     Quality,
 )
+from .cli_compare import compare
 from .cli_output import errors_for_people, print_json, progress_bar
 from .cli_plugins import plugins_app
 from .cli_verify import verify
@@ -66,6 +68,12 @@ def analyze(
         float, typer.Option(help="Match loss that may be given up for a sparser graph.", min=0.0, max=10.0)
     ] = DEFAULT_TOLERANCE,
     pruning: Annotated[Pruning, typer.Option(help="How processors are chosen for removal.")] = DEFAULT_PRUNING,
+    console: Annotated[
+        str, typer.Option(help="What may be found: full, lti, dmc, paper, or a .toml file of your own.")
+    ] = DEFAULT_CONSOLE,
+    snap: Annotated[
+        bool, typer.Option("--snap", help="Round settings to numbers an engineer would dial, within their error bars.")
+    ] = False,
     plugins: Annotated[
         str, typer.Option(help="Plugins of the session: a suite (jsfx, lsp, zam, pedalboard) or eq=lsp,*=jsfx.")
     ] = DEFAULT_SUITES,
@@ -101,6 +109,8 @@ def analyze(
                 seed=seed,
                 device=device,
                 method=pruning.value,
+                console=console,
+                snap=snap,
                 plugins=plugins,
             ),
             exports=[kind.value for kind in export or []],
@@ -190,6 +200,7 @@ def demo(
 
 # Below the commands that come first in a user's day.
 app.command()(verify)
+app.command()(compare)
 app.add_typer(plugins_app, name="plugins")
 
 
@@ -199,7 +210,7 @@ def _print_summary(result: dict[str, object]) -> None:
     for heading in ("Channel", "Group", "Processors"):
         table.add_column(heading, overflow="fold")
     for channel in result["channels"]:  # type: ignore[attr-defined]
-        texts = "\n".join(channel["processors"]) or "unchanged"
+        texts = "\n".join([*channel["processors"], *channel["mixer"]]) or "unchanged"
         table.add_row(Text(channel["name"]), Text(channel["group"] or ""), Text(texts))
     console.print(table)
     losses: dict[str, float | None] = result["loss"]  # type: ignore[assignment]

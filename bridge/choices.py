@@ -16,6 +16,7 @@ class Quality(StrEnum):
 class Pruning(StrEnum):
     """How candidates for pruning are ordered."""
 
+    taylor = "taylor"
     hybrid = "hybrid"
     dry_wet = "dry_wet"
     brute_force = "brute_force"
@@ -29,8 +30,11 @@ class ExportFormat(StrEnum):
 
 
 DEFAULT_QUALITY = Quality.standard
-DEFAULT_PRUNING = Pruning.hybrid
+DEFAULT_PRUNING = Pruning.taylor
 DEFAULT_TOLERANCE = 0.01
+
+#: Console preset; see `console.load_console`.
+DEFAULT_CONSOLE = "full"
 
 #: Plugin suites a session is written for: our JSFX need nothing installed but the DAW.
 DEFAULT_SUITES = "jsfx"

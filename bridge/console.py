@@ -14,11 +14,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from .choices import DEFAULT_CONSOLE
 from .errors import ParameterError
 from .graph import Bus, Edge, Master, MixGraph, Node, Processor, Stem
-from .processors.specs import SEND_LEVEL, SPECS, spec_of
-
-DEFAULT_CONSOLE = "full"
+from .processors.laws import KINDS, type_and_law
+from .processors.specs import SEND_LEVEL, spec_of
 
 SUFFIX = ".toml"
 
@@ -126,10 +126,10 @@ def _read_console(text: bytes, *, name: str, origin: str) -> ConsolePreset:
 
 
 def _chain(kinds: Sequence[str], where: str) -> tuple[str, ...]:
-    """Check a chain: known types, each at most once."""
+    """Check a chain: known kinds (``type`` or ``type:law``, see `laws.kind_of`), each at most once."""
     for kind in kinds:
         try:
-            spec_of(kind)
+            type_and_law(kind)
         except ParameterError as error:
             raise ParameterError(f"{where}: {error}") from None
         if kinds.count(kind) > 1:
@@ -154,15 +154,16 @@ def build_console(
     ----------
     groups : mapping of group name to stem ids
         Stems that are in no group flow straight into the master.
-    laws : mapping of processor type to name of a law, optional
-        Types that are not in it are left out of the console; all have the reference law if not given.
+    laws : mapping of kind (`laws.kind_of`) to name of a law, optional
+        Kinds that are not in it are left out of the console. If it is not given, all are there and have
+        the reference law, or the one they name.
 
     Returns
     -------
     MixGraph
         Sends are laid out at their lowest level, which is silent.
     """
-    kinds = set(SPECS) if laws is None else set(laws)
+    kinds = set(KINDS) if laws is None else set(laws)
     chosen = laws or {}
     bus_ids = {group: _free_id(f"group:{group}", {s.id for s in stems}) for group in groups}
     parent_of = {stem_id: bus_ids[group] for group, members in groups.items() for stem_id in members}
@@ -175,8 +176,13 @@ def build_console(
         nodes.append(channel)
         previous = channel.id
         for kind in (k for k in chain if k in kinds):
-            law = chosen.get(kind, "")
-            processor = Processor(id=f"{channel.id}/{kind}", type=kind, parameters=spec_of(kind).defaults(), law=law)
+            processor_type, own_law = type_and_law(kind)
+            processor = Processor(
+                id=f"{channel.id}/{kind}",
+                type=processor_type,
+                parameters=spec_of(processor_type).defaults(),
+                law=chosen.get(kind, own_law),
+            )
             nodes.append(processor)
             edges.append(Edge(source=previous, target=processor.id))
             previous = processor.id

@@ -17,7 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..processors.specs import SPECS
+from ..metrics import LOSS_RATE_HZ
+from ..processors.equations import db_to_gain
+from ..processors.laws import KINDS
+from ..processors.specs import SEND_LEVEL, VOLUME
 from .torchaudio_stand_in import ensure_torchaudio
 
 ensure_torchaudio()
@@ -31,9 +34,14 @@ from grafx.render.core import aggregate_tensor  # noqa: E402
 #: 119 processors take 4.3 GB without, and a song of 32 stems must fit into 6 GB.
 FRUGAL_NODES = 150
 
-_CONFIG = NodeConfigs(list(SPECS))
+#: Types of plan nodes that are gains and no processors: a send, and the volume automation of a channel.
+SEND, VOLUME_AUTOMATION = "send", "volume"
 
-#: Per processor type, its parameters (and "mix") as tensors of shape (nodes,).
+_TYPES = (*KINDS, SEND, VOLUME_AUTOMATION)
+_CONFIGS = NodeConfigs(list(_TYPES))
+
+#: Per type, its parameters (of a processor also "mix") as tensors of shape (nodes,); those of
+#: volume automation have shape (nodes, breakpoints).
 TypeParameters = Mapping[str, Mapping[str, Tensor]]
 
 #: Called with the type of a stage, its nodes' names, their inputs and their outputs.
@@ -64,18 +72,26 @@ class Plan:
     Parameters
     ----------
     nodes : sequence of (name, type)
-        Types are "in", "mix", "out" and the processor types. Names are unique.
+        Types are "in", "mix", "out", `SEND`, `VOLUME_AUTOMATION` and `laws.KINDS`. Names are unique.
     edges : sequence of (source name, target name)
+    breakpoints_s : mapping of name to times, optional
+        Of every node of volume automation, its breakpoints, seconds from the song's first frame.
 
     Attributes
     ----------
     inputs : tuple of str
         Names of the "in" nodes in the order `render` expects their signals.
     names_by_type : dict of str to list of str
-        Processors in the order `render` expects their parameters.
+        Processors, sends and volume automation in the order `render` expects their parameters.
     """
 
-    def __init__(self, nodes: Sequence[tuple[str, str]], edges: Sequence[tuple[str, str]]) -> None:
+    def __init__(
+        self,
+        nodes: Sequence[tuple[str, str]],
+        edges: Sequence[tuple[str, str]],
+        *,
+        breakpoints_s: Mapping[str, Sequence[float]] | None = None,
+    ) -> None:
         self.graph = _ordered_graph(nodes, edges)
         tensor = convert_to_tensor(self.graph)
         self.render_data = prepare_render(tensor)
@@ -96,16 +112,27 @@ class Plan:
         self.frugal = len(nodes) > FRUGAL_NODES
         self.names_by_type: dict[str, list[str]] = {}
         for stage in self.stages[1:]:
-            if stage.node_type in SPECS:
+            if stage.node_type in _TYPES:
                 self.names_by_type.setdefault(stage.node_type, []).extend(stage.names)
+        times = [list((breakpoints_s or {})[n]) for n in self.names_by_type.get(VOLUME_AUTOMATION, [])]
+        self.breakpoints_s = _padded(times)
 
     def render(
-        self, twins: nn.ModuleDict, inputs: Tensor, parameters: TypeParameters, *, observe: Observer | None = None
+        self,
+        twins: nn.ModuleDict,
+        inputs: Tensor,
+        parameters: TypeParameters,
+        *,
+        start_frame: int = 0,
+        observe: Observer | None = None,
     ) -> Tensor:
         """Render signals of shape (inputs, 2, n) to the output, shape (2, n).
 
         Parameters
         ----------
+        start_frame : int
+            Place of the first sample in the song, in frames at `metrics.LOSS_RATE_HZ`; volume
+            automation needs it. Negative before the song's beginning.
         observe : callable, optional
             Called for every stage with its type, the names of its nodes, their inputs and their outputs.
         """
@@ -113,14 +140,23 @@ class Plan:
         for stage in self.stages[1:]:
             signal = aggregate_tensor(_gather(outputs, stage.read), stage.aggregation, dim=0)
             source = signal
-            if stage.node_type in SPECS:
+            if stage.node_type in _TYPES:
                 rows = slice(stage.first_parameter, stage.first_parameter + len(stage.names))
                 values = {name: value[rows] for name, value in parameters[stage.node_type].items()}
-                signal = self._process(twins[stage.node_type], signal, values)
+                if stage.node_type == SEND:
+                    signal = signal * send_gain(values[SEND_LEVEL.name])[:, None, None]
+                elif stage.node_type == VOLUME_AUTOMATION:
+                    signal = signal * self._volume(values[VOLUME.name], rows, start_frame, signal.shape[-1])
+                else:
+                    signal = self._process(twins[stage.node_type], signal, values)
             if observe is not None:
                 observe(stage.node_type, stage.names, source, signal)
             outputs.append(signal)
         return outputs[-1][0]
+
+    def _volume(self, gain_db: Tensor, rows: slice, start_frame: int, frames: int) -> Tensor:
+        times_s = self.breakpoints_s[rows].to(gain_db.device)
+        return volume_curves(times_s, gain_db, start_frame=start_frame, frames=frames)[:, None]
 
     def _process(self, twin: nn.Module, signal: Tensor, values: dict[str, Tensor]) -> Tensor:
         if self.frugal and torch.is_grad_enabled():
@@ -131,8 +167,54 @@ class Plan:
         return processed
 
 
+def send_gain(level_db: Tensor) -> Tensor:
+    """Linear gain of sends."""
+    gain: Tensor = db_to_gain(level_db)
+    return gain
+
+
+def volume_curves(times_s: Tensor, gain_db: Tensor, *, start_frame: int, frames: int) -> Tensor:
+    """Gain of volume automation at every sample; `graph.volume_gains`, batched and differentiable.
+
+    Parameters
+    ----------
+    times_s, gain_db : tensor, shape=(nodes, breakpoints)
+        At least two breakpoints, times growing.
+    start_frame, frames : int
+        At `metrics.LOSS_RATE_HZ`.
+
+    Returns
+    -------
+    tensor, shape=(nodes, frames)
+        Linear amplitude.
+    """
+    now_s = (start_frame + torch.arange(frames, device=times_s.device, dtype=torch.float64)) / LOSS_RATE_HZ
+    later = torch.searchsorted(times_s, now_s.expand(len(times_s), -1).contiguous())
+    later = later.clamp(1, times_s.shape[1] - 1)
+    begin, end = times_s.gather(1, later - 1), times_s.gather(1, later)
+    share = ((now_s - begin) / (end - begin)).clamp(0.0, 1.0).to(gain_db.dtype)
+    gain: Tensor = db_to_gain(gain_db)
+    return torch.lerp(gain.gather(1, later - 1), gain.gather(1, later), share)
+
+
+def breakpoint_columns(counts: Sequence[int]) -> list[list[int]]:
+    """For nodes with these numbers of breakpoints, which of its own each has in every column.
+
+    All rows are as long as the longest, two at least; the last breakpoint is repeated.
+    """
+    width = max([2, *counts])
+    return [[min(column, count - 1) for column in range(width)] for count in counts]
+
+
+def _padded(times_s: Sequence[Sequence[float]]) -> Tensor:
+    """Times of breakpoints as one tensor (nodes, breakpoints); what is repeated comes ever later."""
+    columns = breakpoint_columns([len(row) for row in times_s])
+    rows = [[row[i] + (c - i) for c, i in enumerate(chosen)] for row, chosen in zip(times_s, columns, strict=True)]
+    return torch.tensor(rows, dtype=torch.float64)
+
+
 def _ordered_graph(nodes: Sequence[tuple[str, str]], edges: Sequence[tuple[str, str]]) -> Any:
-    graph = GRAFX(config=_CONFIG)
+    graph = GRAFX(config=_CONFIGS)
     # grafx wants the sources first: they are the rows of the input.
     ids = {name: graph.add(kind, name=name) for name, kind in sorted(nodes, key=lambda item: item[1] != "in")}
     for source, target in edges:

@@ -1,4 +1,4 @@
-"""Gradient descent on a console's settings over random segments; pruning lives elsewhere."""
+"""Gradient descent on a console's settings, segment by segment; pruning lives elsewhere."""
 
 from __future__ import annotations
 
@@ -6,21 +6,18 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..graph import MixGraph
-from ..metrics import LOSS_RATE_HZ, MatchLoss
+from ..metrics import MatchLoss
+from ..processors.laws import KIND_SEPARATOR
 from ..processors.specs import DELAY_TAPS, GAIN_PAN, MIX
 from .engine import Observer
 from .memory import RELEASE_EVERY, release_unused
 from .parameters import ConsoleParameters, plan_of
+from .segments import SCORED_FRAMES, WARM_UP_FRAMES, Segments
 from .working_set import WorkingSet
-
-#: Segments as in the paper: 1 s of warm-up that is not scored, then 2.8 s that are.
-WARM_UP_FRAMES = LOSS_RATE_HZ
-SCORED_FRAMES = 2 * LOSS_RATE_HZ + 4 * LOSS_RATE_HZ // 5
 
 #: Types whose level change is discouraged (gain belongs into the gain node), and how much.
 GAIN_STAGED_TYPES = ("eq", "delay", "reverb")
@@ -52,7 +49,7 @@ class FitSettings:
     rate_share : float
         Factor on all learning rates (fine-tuning is gentler).
     stream : int
-        Tells the random segments of different runs of one search apart.
+        Tells the segments of different runs of one search apart.
     """
 
     steps: int
@@ -73,6 +70,7 @@ class Fitter:
         self.seed = seed
         self.device = device
         self.loss = MatchLoss().to(device)
+        self.segments = Segments(song)
 
     def run(self, graph: MixGraph, settings: FitSettings, *, progress: Callable[[int], None] | None = None) -> None:
         """Descend for some steps on the processors that are in `graph`.
@@ -85,17 +83,18 @@ class Fitter:
         groups = self.parameters.groups(rate=BASE_RATE * settings.rate_share, rates=RATE_FACTORS)
         optimiser = torch.optim.AdamW(groups, weight_decay=0.0, betas=(0.9, 0.95))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate_at(step, settings.steps))
-        for step in range(settings.steps):
-            inputs, target = self._segment(plan.inputs, settings.stream, step)
+        starts = self.segments.starts(seed=self.seed, stream=settings.stream)
+        for step, start in zip(range(settings.steps), starts, strict=False):
+            inputs, target = self._segment(plan.inputs, start)
             change: list[Tensor] = []
             values = self.parameters.for_plan(plan, self.parameters.values())
-            output = plan.render(self.twins, inputs, values, observe=_level_changes(change))
+            output = plan.render(self.twins, inputs, values, start_frame=start, observe=_level_changes(change))
             features = self.loss.features(target[:, WARM_UP_FRAMES:])
             objective = self.loss(output[:, WARM_UP_FRAMES:], features).total
             if change:
                 objective = objective + GAIN_STAGING_WEIGHT * torch.stack(change).sum()
             if settings.sparsity:
-                weights = [named[MIX.name].sum() for named in values.values()]
+                weights = [weight.sum() for weight in self.parameters.weights(values).values()]
                 objective = objective + settings.sparsity * torch.stack(weights).sum()
             optimiser.zero_grad()
             # A segment on which nothing can be learnt (digital silence) must not poison the settings.
@@ -110,11 +109,8 @@ class Fitter:
             if progress is not None:
                 progress(step + 1)
 
-    def _segment(self, stem_ids: tuple[str, ...], stream: int, step: int) -> tuple[Tensor, Tensor]:
+    def _segment(self, stem_ids: tuple[str, ...], start: int) -> tuple[Tensor, Tensor]:
         frames = WARM_UP_FRAMES + SCORED_FRAMES
-        random = np.random.default_rng([self.seed, stream, step])
-        last = max(self.song.frames - frames, -WARM_UP_FRAMES)
-        start = int(random.integers(-WARM_UP_FRAMES, last, endpoint=True))
         inputs = self.song.segment(stem_ids, start=start, frames=frames, device=self.device)
         mix = self.song.target(start=start, frames=frames, device=self.device)
         return inputs, mix
@@ -128,7 +124,7 @@ def _level_changes(change: list[Tensor]) -> Observer:
     """Collect |log(energy out / energy in)| of the gain-staged types."""
 
     def observe(kind: str, names: tuple[str, ...], source: Tensor, output: Tensor) -> None:
-        if kind in GAIN_STAGED_TYPES:
+        if kind.partition(KIND_SEPARATOR)[0] in GAIN_STAGED_TYPES:
             before, after = (s.square().mean(dim=(1, 2)) + 1e-8 for s in (source, output))
             change.append((after / before).log().abs().sum())
 

@@ -6,39 +6,51 @@ checkpoint, and nothing about DAWs, lives here.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from .. import errors
-from ..choices import DEFAULT_PRUNING, DEFAULT_QUALITY, DEFAULT_SUITES, DEFAULT_TOLERANCE, Pruning, Quality
-from ..console import DEFAULT_CONSOLE, build_console, load_console
-from ..files import write_text_whole
-from ..graph import Loss, MixGraph, Node, Processor, Provenance, Stem
+from ..choices import (
+    DEFAULT_CONSOLE,
+    DEFAULT_PRUNING,
+    DEFAULT_QUALITY,
+    DEFAULT_SUITES,
+    DEFAULT_TOLERANCE,
+    Pruning,
+    Quality,
+)
+from ..console import build_console, load_console
+from ..graph import Loss, MixGraph, Provenance, Stem
 from ..metrics import LOSS_RATE_HZ, match_loss
-from ..processors.equations import channel_gains, gain_and_pan, gain_to_db
-from ..processors.specs import MIX, SPECS
+from ..processors.specs import SPECS
 from ..processors.twins import TwinSettings, make_twins
 from ..suites import choose_profiles
 from . import start
+from .activity import activity_of
+from .begin import begin, faders_only
+from .confidence import evidence
 from .evaluate import Evaluator
 from .fit import FitSettings, Fitter
-from .parameters import ConsoleParameters, plan_of
+from .parameters import ConsoleParameters, parts, plan_of, send_id, without_parts
 from .prune import PruneState, prune_round
+from .snap import snap
+from .state import SearchState, fingerprint_of
+from .tidy import fold, tidy
 from .working_set import WorkingSet
 
 #: Weight of the L1 norm of the dry/wet weights; in the second half of the console's fit and after.
 SPARSITY = 1e-4
 
 #: Random segments of the phases of a search are drawn from streams of their own.
-_STREAM_GAIN_PAN, _STREAM_CONSOLE, _STREAM_SPARSE, _STREAM_ROUND = 1, 2, 3, 100
+_STREAM_GAIN_PAN, _STREAM_CONSOLE, _STREAM_SPARSE, _STREAM_TIDY, _STREAM_SHARED, _STREAM_ROUND = 1, 2, 3, 4, 5, 100
+
+#: Tidying may take the loss up by this share of the tolerance; what it saves is nodes.
+_TIDY_SHARE = 0.25
 
 #: Called with the phase's name, its share done (0 to 1) and a few words.
 Progress = Callable[[str, float, str], None]
@@ -46,12 +58,19 @@ Progress = Callable[[str, float, str], None]
 
 @dataclass(frozen=True)
 class Effort:
-    """How much work a search does."""
+    """How much work a search does.
+
+    Attributes
+    ----------
+    keep_all : bool
+        Whether delays and gates that nothing speaks for at the start are fitted, too.
+    """
 
     gain_pan_steps: int
     console_steps: int
     rounds: int
     round_steps: int
+    keep_all: bool = False
 
 
 EFFORTS: dict[str, Effort] = {
@@ -72,6 +91,7 @@ class SearchSettings:
     method: str = DEFAULT_PRUNING
     console: str = DEFAULT_CONSOLE
     plugins: str = DEFAULT_SUITES
+    snap: bool = False
 
     def check(self) -> None:
         """Raise `ParameterError` for a setting out of range."""
@@ -85,6 +105,7 @@ class SearchSettings:
             raise errors.ParameterError(f"seed {self.seed}: choose 0 or a positive number")
         check_device(self.device)
         choose_profiles(self.plugins)
+        load_console(self.console)
 
 
 def check_device(name: str) -> torch.device:
@@ -96,19 +117,6 @@ def check_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise errors.ParameterError(f"device {name!r} cannot be used ({reason}); use --device cpu") from None
     return device
-
-
-@dataclass
-class _State:
-    """Everything a resumed search needs; phases run in order and each is saved when it is done."""
-
-    phase: str = "new"
-    rounds_done: int = 0
-    loss: dict[str, float] = field(default_factory=dict)
-    lowest_loss: float = float("inf")
-    gain_pan_loss: float = float("inf")
-    removed: list[str] = field(default_factory=list)
-    positions: dict[str, list[float]] = field(default_factory=dict)
 
 
 class Search:
@@ -162,9 +170,10 @@ class Search:
         self.console_processors = len(console.processors)
         silent = [s.id for s, a in zip(stems, song.stems, strict=True) if not np.any(a)]
         # Nothing can be learnt about a silent channel, so its chain is gone from the start.
-        self.silent_removed = [p.id for stem_id in silent for p in console.chain(stem_id)]
-        self.console = console
-        self.fingerprint = _fingerprint(console, song, settings)
+        gone = {p.id for stem_id in silent for p in console.chain(stem_id)}
+        gone |= {send_id(*ends) for ends in console.all_sends() if ends[0] in silent}
+        self.console = without_parts(console, gone)
+        self.fingerprint = fingerprint_of(console, song, asdict(settings))
         self.state = self._load(resume)
         rates = TwinSettings.for_search(sample_rate_hz=LOSS_RATE_HZ, design_rate_hz=sample_rate_hz)
         self.twins = make_twins(rates, laws=laws).to(self.device)
@@ -173,52 +182,64 @@ class Search:
 
     def run(self) -> MixGraph:
         """Search and return the sparse graph with its provenance."""
-        active = self.console.without(set(self.silent_removed))
         if not np.any(self.song.mix):
             raise errors.AudioContentError("the mix is digital silence; choose another file or another --start/--end")
         if self.state.phase == "new":
             self._report("start", 0.0, "least squares")
-            self._start(active)
+            self._start()
+        active = MixGraph.from_json(self.state.graph, origin="checkpoint")
         parameters = self._parameters(active)
         if self._is_gains_and_pans():
             # No processor can win back more than the tolerance gives away: keep the faders as they are.
-            faders = active.without({p.id for p in active.processors if not _is_track_fader(active, p)})
             self.state.loss["console"] = self.state.loss["gain_pan"]
-            return self._finish(faders, parameters)
+            return self._described(fold(parameters.to_graph(active)))
         fitter = Fitter(self.song, parameters, self.twins, seed=self.settings.seed, device=self.device)
         evaluator = self._evaluator(active, parameters)
         if self.state.phase == "started":
             self._fit_console(active, fitter, evaluator)
         prune = PruneState(
-            active.without(set(self.state.removed)),
+            without_parts(active, self.state.removed),
             self.state.lowest_loss,
             self.settings.tolerance,
             limit=self.state.gain_pan_loss,
             removed=list(self.state.removed),
+            needed=dict(self.state.needed),
+            lowest_stem_error_db=dict(self.state.lowest_stem_error_db),
         )
         for number in range(self.state.rounds_done + 1, self.effort.rounds + 1):
             self._prune_round(prune, fitter, evaluator, number)
-        return self._finish(prune.graph, parameters)
+        return self._finish(parameters.to_graph(prune.graph), evaluator, ceiling=prune.ceiling)
 
-    def _start(self, active: MixGraph) -> None:
+    def _start(self) -> None:
         gains = start.least_squares_gains(self.song)
         # The best gain and pan per track: least squares, then a few steps on the loss itself.
-        only = active.without({p.id for p in active.processors if not _is_track_fader(active, p)})
-        only = start.with_gains(only, self.song, gains)
+        only = start.with_gains(faders_only(self.console), self.song, gains)
         parameters = self._trainable(only)
-        evaluator = self._evaluator(active, parameters)
+        evaluator = self._evaluator(self.console, parameters)
         fitter = Fitter(self.song, parameters, self.twins, seed=self.settings.seed, device=self.device)
         before = evaluator.refresh(only)
         settings = FitSettings(self.effort.gain_pan_steps, rate_share=0.25, stream=_STREAM_GAIN_PAN)
-        best = self._fit_if_better(fitter, evaluator, only, settings, before, "gain and pan")
-        fitted = parameters.to_graph(only)
-        self.state.loss["plain_sum"] = self._whole_loss(active.without({p.id for p in active.processors}), parameters)
-        self.state.loss["gain_pan"] = self._whole_loss(only, parameters)
-        begun = start.with_start_values(active, self.song, gains)
-        faders = {p.id: {**p.parameters, "mix": p.mix} for p in fitted.processors}
-        begun = start.with_values(begun, faders)
-        self.state.lowest_loss = self.state.gain_pan_loss = best
+        self.state.gain_pan_loss = self._fit_if_better(fitter, evaluator, only, settings, before, "gain and pan")
+        faders = parameters.to_graph(only)
+        self.state.loss["plain_sum"] = self.whole_loss(without_parts(self.console, set(parts(self.console))))
+        self.state.loss["gain_pan"] = self.whole_loss(faders)
+        self.state.lowest_loss = self.state.gain_pan_loss
+        begun = faders if self._is_gains_and_pans() else self._begun(faders, gains, evaluator)
+        self.state.graph = begun.to_json()
         self._save("started", self._trainable(begun))
+
+    def _begun(self, faders: MixGraph, gains: start.Array, evaluator: Evaluator) -> MixGraph:
+        """The console with start values."""
+        self._report("start", 0.5, "reading filters, dynamics and reverb off the song")
+        return begin(
+            self.console,
+            self.song,
+            faders=faders,
+            gains=gains,
+            loss_of=lambda graph: self._loss_of(evaluator, graph),
+            limits=self.limits,
+            keep_all=self.effort.keep_all,
+        )
 
     def _fit_console(self, active: MixGraph, fitter: Fitter, evaluator: Evaluator) -> None:
         steps = self.effort.console_steps
@@ -228,7 +249,7 @@ class Search:
             settings = FitSettings(steps // 2, sparsity=sparsity, rate_share=share, stream=stream)
             loss = self._fit_if_better(fitter, evaluator, active, settings, loss, f"console {half + 1}/2")
         self.state.lowest_loss = min(self.state.lowest_loss, loss)
-        self.state.loss["console"] = self._whole_loss(active, fitter.parameters)
+        self.state.loss["console"] = self.whole_loss(active, fitter.parameters)
         self._save("fitted", fitter.parameters)
 
     def _prune_round(self, prune: PruneState, fitter: Fitter, evaluator: Evaluator, number: int) -> None:
@@ -246,6 +267,8 @@ class Search:
         )
         loss = self._fit_if_better(fitter, evaluator, prune.graph, settings, loss, f"fit {number}/{self.effort.rounds}")
         self.state.removed = list(prune.removed)
+        self.state.needed = dict(prune.needed)
+        self.state.lowest_stem_error_db = dict(prune.lowest_stem_error_db)
         self.state.lowest_loss = min(prune.lowest_loss, loss)
         self.state.rounds_done = number
         self._save("fitted", fitter.parameters)
@@ -270,12 +293,55 @@ class Search:
         return evaluator.refresh(graph)
 
     def _is_gains_and_pans(self) -> bool:
-        return self.state.phase == "started" and self.state.loss["gain_pan"] <= self.settings.tolerance
+        return self.state.loss["gain_pan"] <= self.settings.tolerance
 
-    def _finish(self, sparse: MixGraph, parameters: ConsoleParameters) -> MixGraph:
-        graph = fold(parameters.to_graph(sparse))
-        folded = self._trainable(graph) if graph.processors else parameters
-        self.state.loss["pruned"] = self._whole_loss(graph, folded)
+    def _finish(self, graph: MixGraph, evaluator: Evaluator, *, ceiling: float) -> MixGraph:
+        """Tidy, settle, weigh and (if wished) round a pruned graph."""
+
+        def loss_of(candidate: MixGraph) -> float:
+            return self._loss_of(evaluator, candidate)
+
+        self._report("tidy", 0.0, f"{len(graph.processors)} processors")
+        loss = loss_of(graph)
+        graph = tidy(
+            graph,
+            loss_of,
+            ceiling=max(loss, min(loss + _TIDY_SHARE * self.settings.tolerance, ceiling)),
+            limits=self.limits,
+            refit=lambda candidate: self._refitted(candidate, evaluator, "share reverb", _STREAM_SHARED),
+            activity=activity_of(graph, self.song, self.twins, device=self.device),
+        )
+        graph = fold(self._refitted(graph, evaluator, "settle", _STREAM_TIDY))
+        loss = loss_of(graph)
+        self._report("weigh", 0.0, f"{len(graph.processors)} processors")
+        if parts(graph):
+            graph = evidence(
+                graph,
+                lambda part: evaluator.trial([part]),
+                loss=loss,
+                song=self.song,
+                twins=self.twins,
+                device=self.device,
+                limits=self.limits,
+            )
+        if self.settings.snap:
+            graph = snap(graph, loss_of=loss_of, ceiling=max(loss + self.settings.tolerance, loss), limits=self.limits)
+        return self._described(graph)
+
+    def _refitted(self, graph: MixGraph, evaluator: Evaluator, title: str, stream: int) -> MixGraph:
+        """The graph with its settings fitted a little more, where that helps."""
+        if not parts(graph):
+            return graph
+        parameters = self._trainable(graph)
+        fitter = Fitter(self.song, parameters, self.twins, seed=self.settings.seed, device=self.device)
+        evaluator.parameters = parameters
+        settings = FitSettings(self.effort.round_steps, rate_share=0.4, stream=stream)
+        self._fit_if_better(fitter, evaluator, graph, settings, evaluator.refresh(graph), title)
+        return parameters.to_graph(graph)
+
+    def _described(self, graph: MixGraph) -> MixGraph:
+        """The graph with its provenance."""
+        self.state.loss["pruned"] = self.whole_loss(graph)
         counts = {kind: sum(p.type == kind for p in self.console.processors) for kind in SPECS}
         left = {kind: sum(p.type == kind for p in graph.processors) for kind in SPECS}
         provenance = Provenance(
@@ -295,18 +361,30 @@ class Search:
     def _evaluator(self, graph: MixGraph, parameters: ConsoleParameters) -> Evaluator:
         return Evaluator(self.song, parameters, self.twins, nodes=len(graph.nodes), device=self.device)
 
+    def _loss_of(self, evaluator: Evaluator, graph: MixGraph) -> float:
+        """L_a of any graph over the evaluated windows."""
+        evaluator.parameters = self._trainable(graph)
+        return evaluator.refresh(graph)
+
     @torch.no_grad()
-    def _whole_loss(self, graph: MixGraph, parameters: ConsoleParameters) -> float:
-        """L_a over the whole song as it is reported, rendered by the twins."""
+    def whole_loss(self, graph: MixGraph, parameters: ConsoleParameters | None = None) -> float:
+        """L_a over the whole song as it is reported, rendered by the twins.
+
+        Parameters
+        ----------
+        parameters : ConsoleParameters, optional
+            Settings to use instead of the graph's own.
+        """
         plan = plan_of(graph)
-        values = parameters.for_plan(plan, parameters.values())
+        held = parameters or self._trainable(graph)
+        values = held.for_plan(plan, held.values())
         out = np.zeros((2, self.song.frames), dtype=np.float32)
         warm_up, block = 3 * LOSS_RATE_HZ, 10 * LOSS_RATE_HZ
-        for begin in range(0, self.song.frames, block):
-            inputs = self.song.segment(plan.inputs, start=begin - warm_up, frames=block + warm_up, device=self.device)
-            piece = plan.render(self.twins, inputs, values)[:, warm_up:].cpu().numpy()
-            width = min(block, self.song.frames - begin)
-            out[:, begin : begin + width] = piece[:, :width]
+        for first in range(0, self.song.frames, block):
+            inputs = self.song.segment(plan.inputs, start=first - warm_up, frames=block + warm_up, device=self.device)
+            piece = plan.render(self.twins, inputs, values, start_frame=first - warm_up)[:, warm_up:].cpu().numpy()
+            width = min(block, self.song.frames - first)
+            out[:, first : first + width] = piece[:, :width]
         return match_loss(out, self.song.mix)["total"]
 
     def _trainable(self, graph: MixGraph) -> ConsoleParameters:
@@ -327,56 +405,12 @@ class Search:
         self.state.phase = phase
         self.state.positions = {key: tensor.tolist() for key, tensor in parameters.positions.items()}
         if self.checkpoint is not None:
-            data: dict[str, Any] = {"fingerprint": self.fingerprint, **asdict(self.state)}
-            write_text_whole(self.checkpoint, json.dumps(data))
+            self.state.save(self.checkpoint, fingerprint=self.fingerprint)
 
-    def _load(self, resume: bool) -> _State:
+    def _load(self, resume: bool) -> SearchState:
         if self.checkpoint is None or not resume or not self.checkpoint.exists():
-            return _State()
-        try:
-            data = json.loads(self.checkpoint.read_text(encoding="utf-8"))
-            fingerprint = data.pop("fingerprint")
-            state = _State(**data)
-        except (OSError, ValueError, KeyError, TypeError):
-            raise errors.OutputError(
-                f"{self.checkpoint}: this checkpoint cannot be read; delete the folder or run without --resume"
-            ) from None
-        if fingerprint != self.fingerprint:
-            raise errors.OutputError(
-                f"{self.checkpoint}: belongs to other stems or settings; run without --resume or choose another --out"
-            )
-        return state
-
-
-def _is_track_fader(graph: MixGraph, processor: Processor) -> bool:
-    return processor.type == "gain_pan" and any(processor.id == p.id for s in graph.stems for p in graph.chain(s.id))
-
-
-def _fingerprint(console: MixGraph, song: WorkingSet, settings: SearchSettings) -> str:
-    digest = hashlib.sha256(console.to_json().encode())
-    digest.update(json.dumps(asdict(settings), sort_keys=True).encode())
-    for audio in (song.mix, *song.stems):
-        digest.update(np.ascontiguousarray(audio[:, ::97]).tobytes())
-    return digest.hexdigest()
-
-
-def fold(graph: MixGraph) -> MixGraph:
-    """Express what a dry/wet weight does to a gain/pan or imager in its own parameters.
-
-    Both are plain gains, so ``mix * f + (1 - mix)`` is again a gain and pan, or a width.
-    """
-    nodes: list[Node] = []
-    for node in graph.nodes:
-        if isinstance(node, Processor) and node.type == "gain_pan":
-            gain, pan = gain_and_pan(*channel_gains(**node.parameters, mix=node.mix))
-            gain_db = SPECS["gain_pan"].parameter("gain_db")
-            parameters = {"gain_db": min(max(gain_to_db(gain), gain_db.minimum), gain_db.maximum), "pan": pan}
-            node = node.model_copy(update={"parameters": parameters, "mix": MIX.default})
-        elif isinstance(node, Processor) and node.type == "imager":
-            width = node.mix * node.parameters["width"] + 1.0 - node.mix
-            node = node.model_copy(update={"parameters": {"width": width}, "mix": MIX.default})
-        nodes.append(node)
-    return graph.model_copy(update={"nodes": nodes})
+            return SearchState()
+        return SearchState.load(self.checkpoint, fingerprint=self.fingerprint)
 
 
 def versions() -> dict[str, str]:

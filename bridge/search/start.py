@@ -6,7 +6,8 @@ gradient steps for one line of algebra.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ from ..metrics import LOSS_RATE_HZ, a_weighting_taps
 from ..processors.equations import gain_and_pan, gain_to_db
 from ..processors.reference import detector_level_db
 from ..processors.specs import DELAY_TAPS, GAIN_PAN, spec_of
+from .parameters import always_wet
 from .working_set import WorkingSet
 
 Array = npt.NDArray[np.float64]
@@ -38,6 +40,14 @@ _LOOK_S = 60.0
 
 #: Wet share a delay or reverb starts with: enough for a gradient, too little to be heard.
 START_WET = 0.006
+
+#: Level of a send whose reverb has not been identified, and the lowest a send starts at: below, the
+#: gradient of a level in decibels is too small to bring it back.
+START_SEND_DB = -30.0
+QUIETEST_SEND_DB = -40.0
+
+#: An effect on a return has no dry path; its level is set by the sends.
+_FULLY_WET = {"mix": 1.0, "level_db": 0.0}
 
 #: From this clarity on an echo is taken for real and starts at its own level, up to this wet share.
 CLEAR_ECHO = 12.0
@@ -102,25 +112,47 @@ def with_values(graph: MixGraph, values: Mapping[str, Mapping[str, float]]) -> M
     return graph.model_copy(update={"nodes": nodes})
 
 
-def with_start_values(graph: MixGraph, song: WorkingSet, gains: Array) -> MixGraph:
-    """A console at its start: gains from least squares, everything else present but inaudible.
+def with_start_values(
+    graph: MixGraph, song: WorkingSet, gains: Array, *, echoes: Mapping[str, Sequence[Echo]] | None = None
+) -> MixGraph:
+    """A console at its start: gains from least squares, everything else present but next to inaudible.
 
-    Dynamics thresholds are put where the channel's level is, delay taps where the mix holds echoes.
+    Dynamics thresholds are put where the channel's level is, delay taps where the mix holds echoes
+    (`echoes` by channel, where they are known already).
     """
     frames = min(song.frames, int(_LOOK_S * LOSS_RATE_HZ))
     signals = _channel_signals(graph, song, gains, frames)
     residual = song.mix[:, :frames].mean(axis=0, dtype=np.float64)
     residual -= signals[graph.master.id].mean(axis=0)
     values: dict[str, dict[str, float]] = {}
+    wet = always_wet(graph)
     for channel in graph.channels():
         signal = signals[channel.id]
         level_db = _levels_db(signal)
         for node in graph.chain(channel.id):
-            if node.type == "delay":
-                values[node.id] = _delay_start(_faded(signal, channel.id, gains, song), residual)
+            if node.id in wet:
+                values[node.id] = (
+                    {**_START["reverb"](level_db), **_FULLY_WET} if node.type == "reverb" else {"mix": 1.0}
+                )
+            elif node.type == "delay":
+                faded = _faded(signal, channel.id, gains, song)
+                known = (echoes or {}).get(channel.id)
+                values[node.id] = _delay_start(known or find_echoes(faded, residual, count=DELAY_TAPS))
             else:
                 values[node.id] = _START[node.type](level_db) if node.type in _START else {}
-    return with_values(with_gains(graph, song, gains), values)
+    return with_send_levels(with_values(with_gains(graph, song, gains), values), {})
+
+
+def with_send_levels(graph: MixGraph, levels_db: Mapping[tuple[str, str], float]) -> MixGraph:
+    """A copy with sends at these levels, by channel and bus; `START_SEND_DB` where none is given."""
+    ends = {(send.source, send.target): key for key, send in graph.all_sends().items()}
+    edges = [
+        edge
+        if edge.send_db is None
+        else edge.model_copy(update={"send_db": levels_db.get(ends[edge.source, edge.target], START_SEND_DB)})
+        for edge in graph.edges
+    ]
+    return graph.rebuilt(graph.nodes, edges)
 
 
 def _channel_signals(graph: MixGraph, song: WorkingSet, gains: Array, frames: int) -> dict[str, Array]:
@@ -136,7 +168,17 @@ def _channel_signals(graph: MixGraph, song: WorkingSet, gains: Array, frames: in
             signals[parent.id] = signals.get(parent.id, 0.0) + scaled
         total += scaled
     signals[graph.master.id] = total
+    for (channel_id, bus_id), _ in graph.all_sends().items():
+        fed = signals[channel_id]
+        if channel_id in song.stem_ids:
+            fed = fed * gains[song.stem_ids.index(channel_id)][:, None]
+        signals[bus_id] = signals.get(bus_id, 0.0) + fed
     return signals
+
+
+def share_db(count: int) -> float:
+    """By how much each of several incoherent sources is softer than all of them together (dB)."""
+    return 10.0 * math.log10(count)
 
 
 def _faded(signal: Array, channel_id: str, gains: Array, song: WorkingSet) -> Array:
@@ -171,8 +213,12 @@ _START: dict[str, Callable[[Array], dict[str, float]]] = {
 }
 
 
-def _delay_start(signal: Array, residual: Array) -> dict[str, float]:
-    found = find_echoes(signal, residual, count=DELAY_TAPS)
+def are_clear(echoes: Sequence[Echo]) -> bool:
+    """Whether any of these echoes is a real one."""
+    return any(e.clarity >= CLEAR_ECHO for e in echoes)
+
+
+def _delay_start(found: Sequence[Echo]) -> dict[str, float]:
     clear = [e.gain for e in found if e.clarity >= CLEAR_ECHO]
     # A clear echo starts at its own level, the strongest tap at 0 dB; otherwise all is next to silent.
     mix = min(max(clear, default=START_WET), LARGEST_START_WET)
