@@ -13,7 +13,7 @@ target.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import librosa
@@ -103,11 +103,11 @@ class MatchLoss(nn.Module):
             self.register_buffer(f"mel_{size}", torch.as_tensor(bank))
             self.register_buffer(f"window_{size}", torch.hann_window(size))
 
-    def features(self, audio: Tensor) -> MelFeatures:
-        """Mel magnitudes of a stereo signal of shape (2, n)."""
+    def features(self, audio: Tensor, *, sizes: Sequence[int] = FFT_SIZES) -> MelFeatures:
+        """Mel magnitudes of a stereo signal of shape (2, n); the loss needs those of all `sizes`."""
         weighted = self._weight(audio)
         magnitudes = []
-        for size in FFT_SIZES:
+        for size in sizes:
             blocks = [self._mel(frames, size) for frames in _frames(weighted, size)]
             magnitudes.append(blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=-1))
         return MelFeatures(tuple(magnitudes))

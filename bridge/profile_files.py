@@ -17,7 +17,7 @@ from ..exporters.chain import PluginInfo
 from ..exporters.reaper.effects import JSFX_FILES
 from .errors import ProfileError
 from .expressions import Formula
-from .processors.laws import law_of
+from .processors.laws import kind_of, law_of
 from .processors.specs import spec_of
 from .profiles import (
     RESPONSE_ENERGY,
@@ -161,7 +161,7 @@ class _Reader:
             self.names.add(key)
         plugin = data.plugin
         if data.kind == "jsfx":
-            plugin = PluginInfo(name=JSFX_FILES[data.processor])
+            plugin = PluginInfo(name=JSFX_FILES[kind_of(data.processor, data.law)])
         elif data.kind == "builtin":
             plugin = PluginInfo(name=name)
         return Profile(

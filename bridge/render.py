@@ -17,18 +17,28 @@ from .processors.reference import Audio, apply_processor
 StemLoader = Callable[[Stem], npt.ArrayLike]
 Progress = Callable[[str], None]
 
+#: Called with a processor, its input and its output, and with a channel's id and its output.
+NodeObserver = Callable[[Processor, Audio, Audio], None]
+ChannelObserver = Callable[[str, Audio], None]
 
-def render_channel(graph: MixGraph, channel_id: str, audio: npt.ArrayLike) -> Audio:
+
+def render_channel(
+    graph: MixGraph, channel_id: str, audio: npt.ArrayLike, *, on_node: NodeObserver | None = None
+) -> Audio:
     """Run one track, group or the master over its input: its processors, then its volume automation.
 
     Parameters
     ----------
     audio : array, shape=(2, n)
         What flows into the channel, at the graph's sample rate.
+    on_node : callable, optional
+        Called with each processor, its input and its output.
     """
     signal = np.asarray(audio, dtype=np.float64)
     for node in graph.chain(channel_id):
-        signal = apply_node(node, signal, sample_rate_hz=graph.sample_rate_hz)
+        source, signal = signal, apply_node(node, signal, sample_rate_hz=graph.sample_rate_hz)
+        if on_node is not None:
+            on_node(node, source, signal)
     points = graph.channel(channel_id).volume
     if points:
         signal = signal * volume_gains(points, frames=signal.shape[-1], sample_rate_hz=graph.sample_rate_hz)
@@ -42,7 +52,14 @@ def apply_node(node: Processor, audio: npt.ArrayLike, *, sample_rate_hz: float) 
     )
 
 
-def render_graph(graph: MixGraph, load_stem: StemLoader, *, progress: Progress | None = None) -> Audio:
+def render_graph(
+    graph: MixGraph,
+    load_stem: StemLoader,
+    *,
+    progress: Progress | None = None,
+    on_node: NodeObserver | None = None,
+    on_channel: ChannelObserver | None = None,
+) -> Audio:
     """Render a graph with the reference DSP at the session's own rate.
 
     Parameters
@@ -52,6 +69,8 @@ def render_graph(graph: MixGraph, load_stem: StemLoader, *, progress: Progress |
         Returns a stem as the session holds it: shape (2, n), the same n for all.
     progress : callable, optional
         Called with the name of each channel before it is rendered.
+    on_node, on_channel : callable, optional
+        Called with each processor, its input and its output, and with each channel's id and output.
 
     Returns
     -------
@@ -79,18 +98,20 @@ def render_graph(graph: MixGraph, load_stem: StemLoader, *, progress: Progress |
         for send in graph.sends(channel_id):
             pour(send.target, signal, float(db_to_gain(send.send_db)))
 
-    for stem in graph.stems:
+    def run(channel_id: str, name: str, audio: npt.ArrayLike) -> Audio:
         if progress is not None:
-            progress(stem.name)
-        add(stem.id, render_channel(graph, stem.id, load_stem(stem)))
+            progress(name)
+        output = render_channel(graph, channel_id, audio, on_node=on_node)
+        if on_channel is not None:
+            on_channel(channel_id, output)
+        return output
+
+    for stem in graph.stems:
+        add(stem.id, run(stem.id, stem.name, load_stem(stem)))
     for bus in buses_inner_first(graph):
         if bus in sums:
-            if progress is not None:
-                progress(bus)
-            add(bus, render_channel(graph, bus, sums.pop(bus)))
-    if progress is not None:
-        progress(graph.master.name)
-    return render_channel(graph, graph.master.id, sums[graph.master.id])
+            add(bus, run(bus, bus, sums.pop(bus)))
+    return run(graph.master.id, graph.master.name, sums[graph.master.id])
 
 
 def buses_inner_first(graph: MixGraph) -> list[str]:

@@ -16,6 +16,7 @@ from pydantic import Field, field_validator
 
 from .errors import ProfileError
 from .hosting.places import data_folder
+from .processors.laws import kind_of
 from .processors.specs import SPECS, spec_of
 from .profile_files import load_profile, parsed, read_profile
 from .profiles import Measured, Profile, Shortfall, Stage, StrictModel, run_stages
@@ -133,7 +134,8 @@ def choose_profiles(text: str) -> dict[str, Profile]:
     -------
     dict of str to Profile
         By processor type, in the order of the specifications; types that the chosen suites lack
-        are absent.
+        are absent. Behind each type, by kind (`laws.kind_of`), what its suite has for the laws that
+        stand beside the standard.
 
     Raises
     ------
@@ -156,7 +158,16 @@ def choose_profiles(text: str) -> dict[str, Profile]:
             standard = load_suite(wanted[OTHERS]).profiles.get(processor)
             if standard is not None:
                 chosen[processor] = standard
-    return chosen
+    return dict(kind for profile in chosen.values() for kind in _kinds(profile))
+
+
+def _kinds(profile: Profile) -> Iterator[tuple[str, Profile]]:
+    """A chosen profile by its processor type, then one for each kind beside it; itself where it is of that kind."""
+    processor = profile.processor
+    yield processor, profile
+    others = [p for p in load_suite(profile.suite).profiles.values() if p.processor == processor]
+    kinds = {kind_of(processor, other.law): other for other in (*reversed(others), profile)}
+    yield from ((kind, other) for kind, other in kinds.items() if kind != processor)
 
 
 def _chosen(processor: str, choice: str) -> Profile:

@@ -1,4 +1,4 @@
-"""The torch side of Freeverb: its frequency response, differentiable, and the tail that `twins.ReverbTwin` adds with it.
+"""The torch side of Freeverb: its differentiable response, and the tail of `twins.ReverbTwin`; figures are in `freeverb`.
 
 The reverberator has no end, and the response of an endless tail, sampled on a grid of frequencies,
 folds it back onto its beginning. So signals fade by `exp(-a t)` on their way in and are restored
@@ -6,6 +6,10 @@ on their way out, and the response is taken at the complex frequencies that belo
 folds back is `exp(-a L)` times what it was (`L` is the length of the transform), and rounding
 errors grow by no more than the inverse of it. With ``exp(-a L)`` the root of the precision both are
 -69 dB in single precision.
+
+What would come before its time folds back too, onto the end, and grows by as much. Delay lines that
+are no whole samples of the signals ring before their time if they end at a wall in frequency; so
+there the response goes to zero smoothly (`TAPER`).
 """
 
 from __future__ import annotations
@@ -18,6 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from . import freeverb as fv
+
+#: From this share of the highest frequency on the response is tapered where the rates differ.
+TAPER = 0.95
 
 #: Tables are kept for this many lengths of transforms: that of training and that of evaluation.
 _KEPT = 2
@@ -105,9 +112,11 @@ class FreeverbTail(nn.Module):
         return self._kept[key]
 
     def _made(self, length: int, dtype: torch.dtype, device: torch.device) -> _Tables:
-        # In samples of the signal.
-        fade = -0.5 * math.log(torch.finfo(dtype).eps) / length
         step = self.sample_rate_hz / self.design_rate_hz
+        # What the taper leaves before its time may not be amplified by more than this.
+        precision = torch.finfo(dtype if step == 1.0 else torch.float32).eps
+        # Per sample of the signal.
+        fade = -0.5 * math.log(precision) / length
         angle = torch.arange(length // 2 + 1, dtype=torch.float64, device=device) * (2.0 * math.pi / length)
 
         def delayed(samples: int) -> Tensor:
@@ -121,6 +130,9 @@ class FreeverbTail(nn.Module):
             one = fv.ALL_PASS_FEEDBACK
             factors = [((1.0 + one) * line - 1.0) / (1.0 - one * line) for line in lines]
             products.append(math.prod(factors[1:], start=factors[0]))
+        if step != 1.0:
+            share = ((angle / math.pi - TAPER) / (1.0 - TAPER)).clamp(min=0.0)
+            products = [product * torch.cos(0.5 * math.pi * share).square() for product in products]
         kind = torch.promote_types(self.dtype, torch.complex64)
         return _Tables(
             fade=torch.exp(-fade * torch.arange(length, dtype=torch.float64, device=device)).to(dtype),

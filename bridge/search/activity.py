@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ..graph import MixGraph
 from .amounts import Gains
-from .fit import SCORED_FRAMES, WARM_UP_FRAMES
 from .node_signals import NodeSignals
+from .segments import SCORED_FRAMES, WARM_UP_FRAMES
 from .sensitivity import WINDOWS, channel_loudness, choose_windows
 from .working_set import WorkingSet
 

@@ -14,10 +14,10 @@ from ..processors.specs import BELLS, EQ
 from .amounts import EQ_BANDS, EQ_PASSES, allowed, audible_grid_hz, pass_is_off
 from .parameters import Limits
 
-#: A fitted response may differ by this share of the wanted one (0.25 dB, phase included) wherever
-#: the wanted one is within `_DEPTH_DB` of its peak; below that, by as much as there.
+#: By this much a fitted response may differ from the wanted one, phase included: an error of 0.25 dB
+#: is one of 2.9 % of the wanted response, whatever its phase. Where that is further than `_DEPTH_DB`
+#: below its peak, the error may be as large as it may be there.
 LARGEST_ERROR_DB = 0.25
-LARGEST_ERROR = db_to_gain(LARGEST_ERROR_DB) - 1.0
 _DEPTH_DB = 30.0
 
 #: Bells begin here where there is nothing to put into them.
@@ -35,7 +35,13 @@ Numbers = npt.NDArray[np.float64]
 
 
 def fitted(
-    wanted: Response, begin: dict[str, float], *, law: str, sample_rate_hz: float, limits: Limits | None = None
+    wanted: Response,
+    begin: dict[str, float],
+    *,
+    law: str,
+    sample_rate_hz: float,
+    limits: Limits | None = None,
+    largest_error_db: float = LARGEST_ERROR_DB,
 ) -> dict[str, float] | None:
     """Settings of an equalizer with a wanted response, by least squares.
 
@@ -53,15 +59,16 @@ def fitted(
     """
     ranges = tuple(allowed(p, EQ.type, limits) for p in EQ.parameters)
     start = _with_spares(begin)
-    found = _fitted(wanted.tobytes(), tuple(start[n] for n in EQ.names), ranges, law, sample_rate_hz)
-    return None if found is None else dict(zip(EQ.names, found, strict=True))
+    found, error = _fitted(wanted.tobytes(), tuple(start[n] for n in EQ.names), ranges, law, sample_rate_hz)
+    return dict(zip(EQ.names, found, strict=True)) if error <= db_to_gain(largest_error_db) - 1.0 else None
 
 
 # Every step of tidying asks again for all merges that are possible.
 @lru_cache(maxsize=512)
 def _fitted(
     wanted: bytes, begin: tuple[float, ...], ranges: tuple[tuple[float, float], ...], law: str, sample_rate_hz: float
-) -> tuple[float, ...] | None:
+) -> tuple[tuple[float, ...], float]:
+    """Settings that fit best and their largest error in shares of the wanted response."""
     problem = _Problem(np.frombuffer(wanted, dtype=np.complex128), begin, ranges, law, sample_rate_hz)
     low, high = problem.low, problem.high
     found = scipy.optimize.least_squares(
@@ -74,8 +81,7 @@ def _fitted(
         ftol=1e-6,
         xtol=1e-6,
     )
-    good = float(np.abs(problem.error(found.x)).max()) <= LARGEST_ERROR
-    return tuple(problem.settings(found.x).tolist()) if good else None
+    return tuple(problem.settings(found.x).tolist()), float(np.abs(problem.error(found.x)).max())
 
 
 def _parts(numbers: Response) -> Numbers:
@@ -121,7 +127,7 @@ class _Problem:
         held = np.clip(positions, self.low, self.high)
         numbers[self.free] = np.where(self.logarithmic, np.exp(np.where(self.logarithmic, held, 0.0)), held)
         # An exponential of a logarithm may be past the end by a rounding error.
-        return np.clip(numbers, self.ranges[:, 0], self.ranges[:, 1])
+        return np.asarray(np.clip(numbers, self.ranges[:, 0], self.ranges[:, 1]))
 
     def error(self, positions: Numbers) -> Response:
         """Difference to the wanted response in shares of it, shape (frequencies,)."""
@@ -146,7 +152,7 @@ class _Problem:
     def _section(self, name: str, numbers: Numbers) -> Response:
         if name in EQ_PASSES:
             kind: BiquadKind = "highpass" if name == "highpass" else "lowpass"
-            return np.prod([self._biquad(kind, numbers[0], 0.0, q) for q in self.pass_qs], axis=0)
+            return np.asarray(np.prod([self._biquad(kind, numbers[0], 0.0, q) for q in self.pass_qs], axis=0))
         kind = "low_shelf" if name == "low_shelf" else "high_shelf" if name == "high_shelf" else "bell"
         return self._biquad(kind, numbers[0], numbers[1], numbers[2])
 

@@ -2,13 +2,14 @@
 
 Where the active sections of two equalizers have room in one, the result is exact. Otherwise the
 sections of one equalizer are fitted to the joint response by least squares and taken if they come
-within `fit_response.LARGEST_ERROR` of it.
+within a bound of it, `fit_response.LARGEST_ERROR_DB` unless told otherwise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -26,11 +27,19 @@ from .amounts import (
     pass_is_off,
     replaced,
 )
-from .fit_response import Response, fitted
+from .fit_response import LARGEST_ERROR_DB, Response, fitted
 from .parameters import Limits
 from .rewrite import Rewrite, with_nodes
 
 _BELL_NAMES = tuple(f"bell{n}" for n in range(1, BELLS + 1))
+
+
+class _Fitting(TypedDict):
+    """What fits are made under; see `fit_response.fitted`."""
+
+    sample_rate_hz: float
+    limits: Limits | None
+    largest_error_db: float
 
 
 @dataclass(frozen=True)
@@ -41,11 +50,14 @@ class _Section:
     values: dict[str, float]
 
 
-def eq_merges(graph: MixGraph, *, limits: Limits | None = None) -> Iterator[Rewrite]:
+def eq_merges(
+    graph: MixGraph, *, limits: Limits | None = None, largest_error_db: float = LARGEST_ERROR_DB
+) -> Iterator[Rewrite]:
     """Graphs with an equalizer or imager less, or with one that needs no dry/wet weight any more."""
+    fitting: _Fitting = {"sample_rate_hz": graph.sample_rate_hz, "limits": limits, "largest_error_db": largest_error_db}
     for node in graph.processors:
         if node.type == EQ.type and node.mix != MIX.default:
-            wet = without_mix(node, sample_rate_hz=graph.sample_rate_hz, limits=limits)
+            wet = without_mix(node, **fitting)
             if wet is not None:
                 yield Rewrite(f"mix of {node.id}", with_nodes(graph, [wet]))
     for row in _rows(graph):
@@ -53,7 +65,7 @@ def eq_merges(graph: MixGraph, *, limits: Limits | None = None) -> Iterator[Rewr
             j = next((j for j in range(i + 1, len(row)) if row[j].type == first.type), None)
             if j is None or not all(_lets_pass(first.type, n) for n in row[i + 1 : j]):
                 continue
-            joined = _joined(first, row[j], sample_rate_hz=graph.sample_rate_hz, limits=limits)
+            joined = _joined(first, row[j], **fitting)
             if joined is not None:
                 yield Rewrite(f"{row[j].id} into {first.id}", with_nodes(graph, [joined]).without({row[j].id}))
 
@@ -85,25 +97,30 @@ def _lets_pass(kind: str, node: Processor) -> bool:
     return node.type == EQ.type or (gains is not None and gains.equal)
 
 
-def _joined(first: Processor, second: Processor, *, sample_rate_hz: float, limits: Limits | None) -> Processor | None:
+def _joined(first: Processor, second: Processor, **fitting: Unpack[_Fitting]) -> Processor | None:
     if first.type == EQ.type:
-        return joined_eqs(first, second, sample_rate_hz=sample_rate_hz, limits=limits)
+        return joined_eqs(first, second, **fitting)
     if first.type == IMAGER.type:
         # Both scale the side and nothing else.
         width = 1.0
         for node in (first, second):
             width *= node.mix * node.parameters["width"] + 1.0 - node.mix
         settings = {"width": width}
-        return replaced(first, settings, mix=MIX.default) if fits(IMAGER.type, settings, limits) else None
+        return replaced(first, settings, mix=MIX.default) if fits(IMAGER.type, settings, fitting["limits"]) else None
     return None
 
 
 def joined_eqs(
-    first: Processor, second: Processor, *, sample_rate_hz: float, limits: Limits | None = None
+    first: Processor,
+    second: Processor,
+    *,
+    sample_rate_hz: float,
+    limits: Limits | None = None,
+    largest_error_db: float = LARGEST_ERROR_DB,
 ) -> Processor | None:
     """One equalizer, with the id of the first, for two in a row; None where one cannot do it.
 
-    Exact where the active sections fit into one, otherwise within `fit_response.LARGEST_ERROR`.
+    Exact where the active sections fit into one, otherwise within `largest_error_db`.
     """
     if first.law != second.law or first.mix != MIX.default or second.mix != MIX.default:
         return None
@@ -114,17 +131,32 @@ def joined_eqs(
         wanted = np.ones(len(grid_hz), dtype=np.complex128)
         for node in (first, second):
             wanted *= _wet(node.parameters, grid_hz, node.law, sample_rate_hz)
-        found = fitted(wanted, placed, law=first.law, sample_rate_hz=sample_rate_hz, limits=limits)
+        found = fitted(
+            wanted,
+            placed,
+            law=first.law,
+            sample_rate_hz=sample_rate_hz,
+            limits=limits,
+            largest_error_db=largest_error_db,
+        )
         return None if found is None else replaced(first, found)
     return replaced(first, placed) if fits(EQ.type, placed, limits) else None
 
 
-def without_mix(node: Processor, *, sample_rate_hz: float, limits: Limits | None = None) -> Processor | None:
-    """An all-wet equalizer for one with a dry/wet weight; None where none comes within `fit_response.LARGEST_ERROR`."""
+def without_mix(
+    node: Processor,
+    *,
+    sample_rate_hz: float,
+    limits: Limits | None = None,
+    largest_error_db: float = LARGEST_ERROR_DB,
+) -> Processor | None:
+    """An all-wet equalizer for one with a dry/wet weight; None where none comes within `largest_error_db`."""
     grid_hz = audible_grid_hz(sample_rate_hz)
     wanted = node.mix * _wet(node.parameters, grid_hz, node.law, sample_rate_hz) + 1.0 - node.mix
     begin = _diluted(node.parameters, node.mix)
-    found = fitted(wanted, begin, law=node.law, sample_rate_hz=sample_rate_hz, limits=limits)
+    found = fitted(
+        wanted, begin, law=node.law, sample_rate_hz=sample_rate_hz, limits=limits, largest_error_db=largest_error_db
+    )
     return None if found is None else replaced(node, found, mix=MIX.default)
 
 

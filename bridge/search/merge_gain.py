@@ -30,7 +30,8 @@ def gain_moves(graph: MixGraph, *, limits: Limits | None = None) -> Iterator[Rew
         chain = graph.chain(channel.id)
         yield from _within(graph, chain, limits)
         yield from _make_ups(graph, chain, limits)
-    for bus in (*graph.buses, graph.master):
+    buses: list[Bus | Master] = [*graph.buses, graph.master]
+    for bus in buses:
         yield from _into_inputs(graph, bus, limits)
 
 

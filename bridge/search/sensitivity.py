@@ -27,9 +27,10 @@ from ..metrics import MatchLoss, MelFeatures, match_terms
 from ..processors.specs import DELAY_TAPS, MIX, SEND_LEVEL, SPECS, Parameter
 from ..render import buses_inner_first
 from .amounts import EQ_BANDS, EQ_PASSES, allowed, pass_is_off
-from .fit import SCORED_FRAMES, WARM_UP_FRAMES
 from .node_signals import BATCH, NodeSignals
 from .parameters import Limits, position_of, send_id
+from .rewrite import longest_within
+from .segments import SCORED_FRAMES, WARM_UP_FRAMES
 from .working_set import WorkingSet
 
 #: Growth of L_a that an error bar stands for.
@@ -40,7 +41,7 @@ WINDOWS = 6
 WINDOWS_PER_CHANNEL = 2
 
 #: Of the frames of a spectrogram, every so many-th counts along the line.
-_EVERY_FRAME = 6
+_EVERY_FRAME = 12
 
 #: A setting is moved by this much: decibels, milliseconds of a delay, shares of the range of others.
 _STEP_DB = 0.5
@@ -277,24 +278,33 @@ def _step(parameter: Parameter, value: float, *, low: float, high: float) -> flo
 
 
 def _bar(probe: _Probe, lines: Sequence[_Line], bar_loss: float) -> float:
-    """The shorter of the distances either way; the way to an end of the range does not bound it."""
+    """The shorter of the ways up and down; a way that ends where the range does says nothing."""
     before = sum(line.loss(0.0) for line in lines)
-    distances = []
+    bounded, ends = [], []
     for sign in (1.0, -1.0):
-        steps = _reach(lines, sign, before + bar_loss)
+        steps = _reach(lines, sign, before, before + bar_loss)
+        position = position_of(probe.parameter, probe.value) + sign * steps * probe.step
         away = abs(probe.at(sign * steps) - probe.value)
-        # At the end of its range a setting can move one way only.
-        if away > 0.0:
-            distances.append(away)
-    return min(distances)
+        (bounded if 0.0 <= position <= 1.0 else ends).append(away)
+    return min(bounded) if bounded else max(ends)
 
 
-def _reach(lines: Sequence[_Line], sign: float, ceiling: float) -> float:
-    """Steps until the loss along the line reaches a ceiling; the last multiple if it never does."""
-    near, near_loss = 0.0, sum(line.loss(0.0) for line in lines)
-    for multiple in _MULTIPLES:
-        loss = sum(line.loss(sign * multiple) for line in lines)
-        if loss >= ceiling:
-            return near + (multiple - near) * (ceiling - near_loss) / (loss - near_loss)
-        near, near_loss = multiple, loss
-    return near
+def _reach(lines: Sequence[_Line], sign: float, before: float, ceiling: float) -> float:
+    """Steps until the loss along the line reaches a ceiling; the last multiple if it never does.
+
+    Along a line the loss falls and rises once at most, so that multiples can be bisected.
+    """
+    losses = {-1: before}
+
+    def is_below(count: int) -> bool:
+        if count == 0:
+            return True
+        losses[count - 1] = sum(line.loss(sign * _MULTIPLES[count - 1]) for line in lines)
+        return losses[count - 1] < ceiling
+
+    count = longest_within(len(_MULTIPLES), is_below)
+    near = _MULTIPLES[count - 1] if count else 0.0
+    if count == len(_MULTIPLES):
+        return near
+    near_loss, far_loss = losses[count - 1], losses[count]
+    return near + (_MULTIPLES[count] - near) * (ceiling - near_loss) / (far_loss - near_loss)

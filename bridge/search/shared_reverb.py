@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..graph import Bus, Edge, MixGraph, Processor
+from ..graph import Bus, Edge, MixGraph, Processor, Stem
 from ..processors.equations import db_to_gain, gain_to_db
 from ..processors.specs import GAIN_PAN, MIX, REVERB, SEND_LEVEL
 from .amounts import Gains, allowed, gains_of
@@ -64,7 +64,8 @@ def shared_reverbs(graph: MixGraph, *, limits: Limits | None = None) -> Iterator
 
 def _inserts(graph: MixGraph) -> Iterator[_Insert]:
     returns = {b.id for b in graph.returns}
-    for channel in (*graph.stems, *graph.buses):
+    channels: list[Stem | Bus] = [*graph.stems, *graph.buses]
+    for channel in channels:
         chain = graph.chain(channel.id)
         # A channel that sends elsewhere would send less once its fader is down.
         if not chain or chain[-1].type != REVERB.type or channel.id in returns or graph.sends(channel.id):

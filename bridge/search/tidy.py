@@ -14,6 +14,7 @@ from ..processors.equations import channel_gains, gain_and_pan, gain_to_db
 from ..processors.specs import GAIN_PAN, MIX, SPECS
 from .activity import Activity
 from .amounts import is_neutral, makes_stereo, readable
+from .fit_response import LARGEST_ERROR_DB
 from .merge_eq import eq_merges
 from .merge_gain import as_fader, gain_moves
 from .parameters import Limits
@@ -23,6 +24,10 @@ from .shared_reverb import shared_reverbs
 
 #: A processor that does no more than this beside a plain gain may become one.
 GAIN_RESIDUAL_DB = -50.0
+
+#: A fitted equalizer may be as far off as this where the loss is there to judge it: what it is to
+#: equalize may have nothing in the band where it is worst.
+LOOSE_ERROR_DB = 1.0
 
 #: By this much L_a may grow in all when sections are switched off.
 SECTIONS_LOSS = 0.0005
@@ -70,11 +75,18 @@ def merge(graph: MixGraph, *, limits: Limits | None = None) -> MixGraph:
     return graph
 
 
-def _next_step(graph: MixGraph, *, limits: Limits | None, refused: Collection[str] = ()) -> Rewrite | None:
-    return next((step for step in _steps(graph, limits) if step.key not in refused), None)
+def _next_step(
+    graph: MixGraph,
+    *,
+    limits: Limits | None,
+    refused: Collection[str] = (),
+    largest_error_db: float = LARGEST_ERROR_DB,
+) -> Rewrite | None:
+    steps = _steps(graph, limits, largest_error_db)
+    return next((step for step in steps if step.key not in refused), None)
 
 
-def _steps(graph: MixGraph, limits: Limits | None) -> Iterator[Rewrite]:
+def _steps(graph: MixGraph, limits: Limits | None, largest_error_db: float) -> Iterator[Rewrite]:
     """Every change that could be made to a graph now, the surest first."""
     folded = fold(graph)
     if folded.nodes != graph.nodes:
@@ -82,7 +94,7 @@ def _steps(graph: MixGraph, limits: Limits | None) -> Iterator[Rewrite]:
     yield from _made_readable(graph, limits)
     yield from _neutral(graph)
     yield from gain_moves(graph, limits=limits)
-    yield from eq_merges(graph, limits=limits)
+    yield from eq_merges(graph, limits=limits, largest_error_db=largest_error_db)
 
 
 def _made_readable(graph: MixGraph, limits: Limits | None) -> Iterator[Rewrite]:
@@ -139,17 +151,19 @@ def tidy(
 
 
 def _merged(graph: MixGraph, loss_of: LossOf, ceiling: float, limits: Limits | None) -> MixGraph:
-    """`merge`, in one go where the loss allows it, else step by step without those it forbids."""
+    """`merge`, in one go where the loss allows it; then, step by step, what it forbade or what is bolder."""
     merged = merge(graph, limits=limits)
-    if merged == graph or loss_of(merged) <= ceiling:
-        return merged
+    if merged != graph and loss_of(merged) <= ceiling:
+        graph = merged
     refused: set[str] = set()
-    while (step := _next_step(graph, limits=limits, refused=refused)) is not None:
+    while True:
+        step = _next_step(graph, limits=limits, refused=refused, largest_error_db=LOOSE_ERROR_DB)
+        if step is None:
+            return graph
         if loss_of(step.graph) <= ceiling:
             graph = step.graph
         else:
             refused.add(step.key)
-    return graph
 
 
 def _without_plain_gains(
