@@ -44,6 +44,9 @@ _DEPTH_DB = 45.0
 #: A processor is taken for real from this improvement on: in standard errors squared per parameter.
 _REAL: dict[Dynamics, float] = {"compressor": 1.5, "gate": 10.0}
 
+#: A compressor that takes less than this on average is none (dB): the error of a nearly exact model is not noise.
+_LEAST_REDUCTION_DB = 0.05
+
 #: Frames follow each other closely: errors scatter as if one in this many were independent.
 _DEPENDENCE = 4.0
 
@@ -80,8 +83,9 @@ class DynamicsFit:
 
     @property
     def is_real(self) -> bool:
-        """Whether the improvement is far beyond chance."""
-        return self.evidence > _REAL[self.kind] and self.improvement > 1e-4
+        """Whether the improvement is far beyond chance, and can be heard."""
+        is_felt = self.reduction_db < -_LEAST_REDUCTION_DB
+        return is_felt and self.evidence > _REAL[self.kind] and self.improvement > 1e-4
 
 
 def dynamics_from_gains(

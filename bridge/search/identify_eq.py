@@ -32,6 +32,10 @@ _PRICE_SHARE = 0.012
 #: Width of a gentle pull on the parameters: gain (dB), octaves of frequency, octaves of Q.
 _PRIOR_DB, _PRIOR_OCTAVES, _PRIOR_Q_OCTAVES = 6.0, 2.0, 1.0
 
+#: Width of the pull on the mean of an EQ's bells and shelves over the known bands (dB): level belongs to the fader,
+#: and a high shelf below everything that sounds is a fader in disguise.
+_PRIOR_LEVEL_DB = 2.0
+
 #: Residuals beyond this many standard errors count linearly.
 _ROBUST = 3.0
 
@@ -208,7 +212,10 @@ class _Fitter:
         self.cosines = np.cos(w), np.cos(2.0 * w)
         self.shapes = self._shapes()
         self.shape_curves = np.concatenate([self.curve_db(s.kind, np.array([s.values])) for s in self.shapes])
-        self.shape_pulls = np.array([0.0 if s.is_pass else _PRIOR_DB**-2 for s in self.shapes])
+        levels = self.shape_curves.mean(axis=1) / _PRIOR_LEVEL_DB
+        self.shape_pulls = np.array(
+            [0.0 if s.is_pass else _PRIOR_DB**-2 + level**2 for s, level in zip(self.shapes, levels, strict=True)]
+        )
 
     # ---------------------------------------------------------------- curves
 
@@ -232,6 +239,10 @@ class _Fitter:
         for section in sections:
             total += self.curve_db(section.kind, np.array([section.values]))[0]
         return total
+
+    def offset(self, sections: Sequence[_Section]) -> float:
+        """Mean of bells and shelves over the bands, in units of its pull."""
+        return float(self.curves_db([s for s in sections if not s.is_pass]).mean()) / _PRIOR_LEVEL_DB
 
     def level_and_residual(self, sections: Sequence[_Section]) -> tuple[float, Array]:
         """Best constant in dB, and what is left of the target."""
@@ -347,7 +358,7 @@ class _Fitter:
         )
         values = np.clip(result[0], low, high)
         fitted = _with_values(sections, values[1:])
-        return fitted, self._cost(self.level_and_residual(fitted)[1])
+        return fitted, self._cost(self.level_and_residual(fitted)[1]) + self.offset(fitted) ** 2
 
     def _cost(self, rest: Array) -> float:
         share = np.abs(rest / self.error_db)
@@ -371,7 +382,7 @@ class _Fitter:
         bent = np.where(
             share <= _ROBUST, rest, np.sign(rest) * np.sqrt(_ROBUST * np.maximum(2.0 * share - _ROBUST, 0.0))
         )
-        return np.concatenate([bent, _pull(fitted), (x - inside) * 10.0])
+        return np.concatenate([bent, _pull(fitted), [self.offset(fitted)], (x - inside) * 10.0])
 
     def _jacobian(self, x: Array, sections: Sequence[_Section], low: Array, high: Array) -> Array:
         inside = np.clip(x, low, high)
@@ -379,7 +390,7 @@ class _Fitter:
         rest = (inside[0] + self.curves_db(fitted) - self.target_db) / self.error_db
         share = np.maximum(np.abs(rest), 1e-9)
         slope = np.where(share <= _ROBUST, 1.0, _ROBUST / np.sqrt(_ROBUST * np.maximum(2.0 * share - _ROBUST, 1e-9)))
-        columns = [np.ones(len(rest))]
+        columns, offsets = [np.ones(len(rest))], [0.0]
         for section in fitted:
             step = 1e-3
             moved = np.array([section.values] * (2 * len(section.values)))
@@ -387,11 +398,14 @@ class _Fitter:
             moved[index, index] += step
             moved[index + len(index), index] -= step
             curves = self.curve_db(section.kind, moved)
-            columns += list((curves[: len(index)] - curves[len(index) :]) / (2.0 * step))
+            slopes = (curves[: len(index)] - curves[len(index) :]) / (2.0 * step)
+            columns += list(slopes)
+            offsets += [0.0 if section.is_pass else float(c.mean()) / _PRIOR_LEVEL_DB for c in slopes]
         data = np.stack(columns, axis=1) * (slope / self.error_db)[:, None]
         free = (x >= low) & (x <= high)
         data = data * free
-        return np.concatenate([data, _pull_slopes(fitted, len(x)) * free, np.diag(np.where(free, 0.0, 10.0))])
+        pulls = np.concatenate([_pull_slopes(fitted, len(x)), [offsets]]) * free
+        return np.concatenate([data, pulls, np.diag(np.where(free, 0.0, 10.0))])
 
     def parameters(self, sections: Sequence[_Section]) -> dict[str, float]:
         """Complete EQ parameters; bells in order of frequency, unused sections off."""

@@ -29,6 +29,9 @@ MAX_POINTS = 24
 #: A point must lower the error by this share of what the mix's model leaves unexplained in a second.
 _PRICE = 3.0
 
+#: The model of a mix is taken for no better than this share of its energy.
+_LEAST_ERROR_SHARE = 1e-4
+
 #: A curve that never leaves this range of its own mean is no automation (dB).
 _LEAST_RANGE_DB = 1.0
 
@@ -70,7 +73,8 @@ def volume_from_gains(sums: FrameSums, members: Sequence[int], gains: Array) -> 
         Present gains of all stems without the channel's volume.
     """
     quadratic, linear = sums.unit(members, gains)
-    fitter = _Fitter(_cells(quadratic), _cells(linear), sums.error(gains))
+    power = float((sums.weights * sums.power).sum())
+    fitter = _Fitter(_cells(quadratic), _cells(linear), error=sums.error(gains), power=power)
     knots = fitter.search()
     flat = fitter.solve([0])[1]
     values, merit = fitter.solve(knots)
@@ -87,10 +91,11 @@ def _cells(values: Array) -> Array:
 class _Fitter:
     """Piecewise linear gains over cells with `quadratic * g^2 - 2 * linear * g` as the error of each."""
 
-    def __init__(self, quadratic: Array, linear: Array, error: float) -> None:
+    def __init__(self, quadratic: Array, linear: Array, *, error: float, power: float) -> None:
         self.quadratic, self.linear, self.error = quadratic, linear, error
         self.count = len(quadratic)
-        self.price = _PRICE * error / max(self.count * CELL_S, 1.0)
+        self.floor = _LEAST_ERROR_SHARE * power
+        self.price = self._price_of(error)
         self.stiffness = _STIFFNESS * float(quadratic.mean()) + 1e-30
 
     def weight_at(self, knots: Sequence[int]) -> Array:
@@ -116,9 +121,21 @@ class _Fitter:
         """What some knots explain, less their price."""
         return self.solve(knots)[1] - self.price * len(knots)
 
+    def _price_of(self, left: float) -> float:
+        """What a point must explain where so much error is left."""
+        return _PRICE * max(left, self.floor) / max(self.count * CELL_S, 1.0)
+
     def search(self) -> list[int]:
         """The knots that explain most for their price."""
-        knots = self._best([[0]])
+        knots = self._searched([0])
+        if len(knots) > 1:
+            # The first price was that of the error with the automation in it.
+            explained = self.solve(knots)[1] - self.solve([0])[1]
+            self.price = self._price_of(self.error - explained)
+            knots = self._searched(knots)
+        return knots
+
+    def _searched(self, knots: list[int]) -> list[int]:
         while len(knots) < MAX_POINTS:
             # A ramp needs two more points before it helps: pairs are tried beside single points.
             tried = self._best(self._longer(knots))
