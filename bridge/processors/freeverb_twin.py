@@ -1,4 +1,4 @@
-"""The torch side of Freeverb: its differentiable response, and the tail of `twins.ReverbTwin`; figures are in `freeverb`.
+"""The torch side of Freeverb: its differentiable response and its tail; its figures are in `freeverb`.
 
 The reverberator has no end, and the response of an endless tail, sampled on a grid of frequencies,
 folds it back onto its beginning. So signals fade by `exp(-a t)` on their way in and are restored
@@ -93,7 +93,7 @@ class FreeverbTail(nn.Module):
         )
         # Beyond the plugin's damping nothing changes, but the gradient still says which way is back.
         damp = damp + (damp.clamp(max=fv.FULL_DAMPING) - damp).detach()
-        response = _Response.apply(gain.to(self.dtype), damp.to(self.dtype), tables)
+        response = _Response.apply(gain.to(self.dtype), damp.to(self.dtype), tables)  # type: ignore[no-untyped-call]
         scale = fv.unity_gain(gain, xp=torch).to(send.dtype)[:, None]
         before = torch.fft.rfft(send * tables.fade[: send.shape[-1]], n=length)
         before = before * torch.fft.rfft(scale * path.to(send.dtype) * tables.fade[: path.shape[-1]], n=length)

@@ -7,6 +7,7 @@ within a bound of it, `fit_response.LARGEST_ERROR_DB` unless told otherwise.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypedDict, Unpack
@@ -218,7 +219,7 @@ def _weight(section: _Section) -> float:
         return -section.values["highpass_hz"]
     if section.kind == "lowpass":
         return section.values["lowpass_hz"]
-    return -abs(section.values["db"]) / section.values["q"] ** 0.5
+    return -abs(section.values["db"]) / math.sqrt(section.values["q"])
 
 
 def _flat(limits: Limits | None) -> dict[str, float]:

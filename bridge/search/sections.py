@@ -67,7 +67,9 @@ def with_sections_off(graph: MixGraph, sections: Collection[Section], *, limits:
 def _eq_sections(node: Processor, sample_rate_hz: float) -> Iterator[Section]:
     p = node.parameters
     grid_hz = audible_grid_hz(sample_rate_hz)
-    on = [(band, (f"{band}_hz", f"{band}_db", f"{band}_q")) for band in EQ_BANDS if p[f"{band}_db"] != 0.0]
+    on: list[tuple[str, tuple[str, ...]]] = [
+        (band, (f"{band}_hz", f"{band}_db", f"{band}_q")) for band in EQ_BANDS if p[f"{band}_db"] != 0.0
+    ]
     on += [(name, (f"{name}_hz",)) for name in EQ_PASSES if not pass_is_off(p, name)]
     for _, names in on:
         alone = EQ.defaults() | {name: p[name] for name in names}

@@ -280,7 +280,8 @@ def _step(parameter: Parameter, value: float, *, low: float, high: float) -> flo
 def _bar(probe: _Probe, lines: Sequence[_Line], bar_loss: float) -> float:
     """The shorter of the ways up and down; a way that ends where the range does says nothing."""
     before = sum(line.loss(0.0) for line in lines)
-    bounded, ends = [], []
+    bounded: list[float] = []
+    ends: list[float] = []
     for sign in (1.0, -1.0):
         steps = _reach(lines, sign, before, before + bar_loss)
         position = position_of(probe.parameter, probe.value) + sign * steps * probe.step
