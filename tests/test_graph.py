@@ -82,10 +82,11 @@ def test_a_console_has_the_types_that_have_a_law() -> None:
     assert [(p.type, p.law) for p in graph.chain("kick")] == [("gate", "lsp"), ("gain_pan", "")]
 
 
-def test_console_has_the_published_chain_on_every_channel() -> None:
-    graph = console(["a", "b", "c"], {"g": ["a", "b"]})
-    for channel in graph.channels():
-        assert tuple(p.type for p in graph.chain(channel.id)) == CHAIN_ORDER
+def test_console_has_the_chains_of_its_preset() -> None:
+    graph, preset = console(["a", "b", "c"], {"g": ["a", "b"]}), load_console()
+    chains = {"a": preset.track, "b": preset.track, "c": preset.track, "group:g": preset.group, "master": preset.master}
+    chains |= {f"return:{r.name}": r.chain for r in preset.returns}
+    assert {c.id: tuple(p.kind for p in graph.chain(c.id)) for c in graph.channels()} == chains
     assert [c.id for c in graph.children("master")] == ["c", "group:g"]
     assert graph.parent("a").id == "group:g"  # type: ignore[union-attr]
 

@@ -101,7 +101,22 @@ def begin(
         with_reverb = _with_reverb(begun, found, song)
         if loss_of(_audible(with_reverb)) < loss_of(_audible(begun)):
             begun = with_reverb
-    return begun if keep_all else without_parts(begun, _unspoken_for(begun, found))
+    heard = begun if keep_all else without_parts(begun, _unspoken_for(begun, found))
+    return _with_true_echoes(heard, loss_of)
+
+
+def _with_true_echoes(graph: MixGraph, loss_of: LossOf) -> MixGraph:
+    """Delays at the level of their echoes only where the loss falls: loops repeat themselves, too."""
+    echoing = [p.id for p in graph.processors if p.type == "delay" and p.mix > start.START_WET]
+    if not echoing:
+        return graph
+    best = loss_of(_audible(graph, echoes=True))
+    for node_id in echoing:
+        softer = start.with_values(graph, {node_id: {MIX.name: start.START_WET}})
+        loss = loss_of(_audible(softer, echoes=True))
+        if loss < best:
+            best, graph = loss, softer
+    return graph
 
 
 def _best(
@@ -126,10 +141,11 @@ def _dry(graph: MixGraph) -> MixGraph:
     return without_parts(graph, {part for part, kind in parts(graph).items() if kind not in _DRY_TYPES})
 
 
-def _audible(graph: MixGraph) -> MixGraph:
-    """Dry channels and the returns."""
+def _audible(graph: MixGraph, *, echoes: bool = False) -> MixGraph:
+    """Dry channels and the returns; delays on channels where echoes are in question."""
     keep = {p.id for b in graph.returns for p in graph.chain(b.id)}
-    gone = {part for part, kind in parts(graph).items() if kind not in (*_DRY_TYPES, "send") and part not in keep}
+    kinds = (*_DRY_TYPES, "send", *(("delay",) if echoes else ()))
+    gone = {part for part, kind in parts(graph).items() if kind not in kinds and part not in keep}
     return without_parts(graph, gone)
 
 

@@ -19,7 +19,7 @@ import scipy.signal
 
 from ..graph import MixGraph, Node, Processor
 from ..metrics import LOSS_RATE_HZ, a_weighting_taps
-from ..processors.equations import gain_and_pan, gain_to_db
+from ..processors.equations import compressor_gain_db, db_to_gain, gain_and_pan, gain_to_db
 from ..processors.reference import detector_level_db
 from ..processors.specs import DELAY_TAPS, GAIN_PAN, spec_of
 from .parameters import always_wet
@@ -43,7 +43,7 @@ START_WET = 0.006
 
 #: Level of a send whose reverb has not been identified, and the lowest a send starts at: below, the
 #: gradient of a level in decibels is too small to bring it back.
-START_SEND_DB = -30.0
+START_SEND_DB = -34.0
 QUIETEST_SEND_DB = -40.0
 
 #: An effect on a return has no dry path; its level is set by the sends.
@@ -196,8 +196,13 @@ def _levels_db(signal: Array) -> Array:
 
 
 def _compressor_start(level_db: Array) -> dict[str, float]:
+    """Just at work, and by its make-up as loud as without it: the faders are right already."""
     threshold = float(np.clip(np.percentile(level_db, 75) - 3.0, -55.0, -3.0))
-    return {"threshold_db": threshold, "ratio": 1.15}
+    values = {"threshold_db": threshold, "ratio": 1.15}
+    knee_db = spec_of("compressor").defaults()["knee_db"]
+    reduction_db = compressor_gain_db(level_db, **values, knee_db=knee_db, xp=np)
+    power = db_to_gain(level_db) ** 2
+    return {**values, "makeup_db": -float(np.average(reduction_db, weights=power + 1e-12 * power.max() + 1e-30))}
 
 
 def _gate_start(level_db: Array) -> dict[str, float]:
