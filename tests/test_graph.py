@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mixbridge.bridge.choices import DEFAULT_CONSOLE
 from mixbridge.bridge.console import build_console, load_console
 from mixbridge.bridge.errors import GraphError, ParameterError
 from mixbridge.bridge.graph import MixGraph, Stem, VolumePoint, volume_gains
-from mixbridge.bridge.processors.specs import CHAIN_ORDER, SPECS, spec_of
+from mixbridge.bridge.processors.specs import SPECS, spec_of
 from mixbridge.bridge.render import buses_inner_first, render_graph
 
 from .dsp import random_parameters
@@ -22,12 +23,14 @@ from .mixes import routed
 NAMES = ["#kick", "a\"b'c", "音", "two words", ";x", "`"]
 
 
-def console(names: list[str] | None = None, groups: dict[str, list[str]] | None = None) -> MixGraph:
+def console(
+    names: list[str] | None = None, groups: dict[str, list[str]] | None = None, *, preset: str = DEFAULT_CONSOLE
+) -> MixGraph:
     chosen = names or ["kick", "bass"]
     stems = [Stem(id=n, name=n, file=f"{n}.wav") for n in chosen]
     return build_console(
         name="song", sample_rate_hz=44100, start_frame=0, frames=44100, stems=stems,
-        groups={"all": chosen} if groups is None else groups, preset=load_console(),
+        groups={"all": chosen} if groups is None else groups, preset=load_console(preset),
     )  # fmt: skip
 
 
@@ -60,7 +63,7 @@ def test_load_save_load_is_stable(graph: MixGraph, tmp_path_factory: pytest.Temp
 
 
 def test_a_law_is_kept_and_must_concern_the_type() -> None:
-    data = json.loads(console().to_json())
+    data = json.loads(console(preset="paper").to_json())
     nodes = {n["id"]: n for n in data["nodes"]}
     nodes["kick/gate"]["law"] = "lsp"
     graph = MixGraph.from_json(json.dumps(data))
@@ -87,7 +90,9 @@ def test_console_has_the_chains_of_its_preset() -> None:
     chains = {"a": preset.track, "b": preset.track, "c": preset.track, "group:g": preset.group, "master": preset.master}
     chains |= {f"return:{r.name}": r.chain for r in preset.returns}
     assert {c.id: tuple(p.kind for p in graph.chain(c.id)) for c in graph.channels()} == chains
-    assert [c.id for c in graph.children("master")] == ["c", "group:g"]
+    returns = [b.id for b in graph.returns]
+    assert [c.id for c in graph.children("master")] == ["c", "group:g", *returns]
+    assert set(graph.all_sends()) == {(stem, bus) for stem in "abc" for bus in returns}
     assert graph.parent("a").id == "group:g"  # type: ignore[union-attr]
 
 
@@ -273,13 +278,13 @@ def test_times_of_volume_automation_grow() -> None:
 
 
 def test_a_file_of_the_first_version_is_read() -> None:
-    data = json.loads(console().to_json())
+    data = json.loads(console(preset="paper").to_json())
     data["schema_version"] = 1
     for node in data["nodes"]:
         for key in ("volume", "evidence"):
             node.pop(key, None)
     data["edges"] = [{"source": e["source"], "target": e["target"]} for e in data["edges"]]
-    assert MixGraph.from_json(json.dumps(data)) == console()
+    assert MixGraph.from_json(json.dumps(data)) == console(preset="paper")
 
 
 @given(graph=routed())
