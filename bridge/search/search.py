@@ -74,9 +74,9 @@ class Effort:
 
 
 EFFORTS: dict[str, Effort] = {
-    Quality.draft: Effort(gain_pan_steps=10, console_steps=40, rounds=2, round_steps=8),
-    Quality.standard: Effort(gain_pan_steps=40, console_steps=160, rounds=4, round_steps=20),
-    Quality.best: Effort(gain_pan_steps=150, console_steps=1500, rounds=12, round_steps=100),
+    Quality.draft: Effort(gain_pan_steps=10, console_steps=24, rounds=2, round_steps=6),
+    Quality.standard: Effort(gain_pan_steps=40, console_steps=120, rounds=3, round_steps=15),
+    Quality.best: Effort(gain_pan_steps=150, console_steps=600, rounds=8, round_steps=60),
 }
 
 
