@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import torch
 
+from mixbridge.bridge.processors.kernels import compress
 from mixbridge.bridge.processors.twins import CompressorTwin, GateTwin, TwinSettings
 
 RATE_HZ = 30000
@@ -48,3 +51,21 @@ def test_one_pass_agrees_with_tensor_operations(
     slow = gradients(twin, seed)
     for found, expected in zip(fast, slow, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_nothing_is_kept_after_the_backward_pass() -> None:
+    def live() -> int:
+        gc.collect()
+        return sum(1 for o in gc.get_objects() if type(o) is torch.Tensor)
+
+    def step() -> None:
+        x = torch.randn(2, 2, 500, requires_grad=True)
+        one = torch.ones(2)
+        y = compress(x, steps=(0.1 * one, 0.01 * one), curve=(-20.0 * one, 4.0 * one, 6.0 * one), makeup_db=one)
+        y.square().sum().backward()
+
+    step()
+    before = live()
+    for _ in range(5):
+        step()
+    assert live() == before

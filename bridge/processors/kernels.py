@@ -208,12 +208,13 @@ class _Dynamics(torch.autograd.Function):
         p = np.ascontiguousarray(settings.detach().numpy())
         (_compressor if kind == "compressor" else _gate)(signal, p, y, envelope, over, gain)
         ctx.kind = kind
-        ctx.arrays = signal, p, envelope, over, gain
+        # What autograd saves it frees after the backward pass; attributes of `ctx` it would keep for good.
+        ctx.save_for_backward(x, settings, *(torch.from_numpy(a) for a in (envelope, over, gain)))
         return torch.from_numpy(y)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
-        signal, p, envelope, over, gain = ctx.arrays
+        signal, p, envelope, over, gain = (np.ascontiguousarray(t.detach().numpy()) for t in ctx.saved_tensors)
         dy = np.ascontiguousarray(gradients[0].detach().numpy())
         dx, dp = np.empty_like(signal), np.zeros_like(p)
         (_compressor_gradient if ctx.kind == "compressor" else _gate_gradient)(

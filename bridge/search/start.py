@@ -138,6 +138,9 @@ def with_start_values(
                 faded = _faded(signal, channel.id, gains, song)
                 known = (echoes or {}).get(channel.id)
                 values[node.id] = _delay_start(known or find_echoes(faded, residual, count=DELAY_TAPS))
+            elif node.type == "limiter":
+                # Where it limited, no sample of the mix is louder; where it did not, it has nothing to do there.
+                values[node.id] = {"ceiling_db": _peak_db(song)}
             else:
                 values[node.id] = _START[node.type](level_db) if node.type in _START else {}
     return with_send_levels(with_values(with_gains(graph, song, gains), values), {})
@@ -174,6 +177,13 @@ def _channel_signals(graph: MixGraph, song: WorkingSet, gains: Array, frames: in
             fed = fed * gains[song.stem_ids.index(channel_id)][:, None]
         signals[bus_id] = signals.get(bus_id, 0.0) + fed
     return signals
+
+
+def _peak_db(song: WorkingSet) -> float:
+    """Peak of the mix in the range of a limiter's ceiling."""
+    ceiling_db = spec_of("limiter").parameter("ceiling_db")
+    peak = max((float(np.abs(song.mix[:, i : i + _BLOCK]).max()) for i in range(0, song.frames, _BLOCK)), default=0.0)
+    return min(max(gain_to_db(peak), ceiling_db.minimum), ceiling_db.maximum)
 
 
 def share_db(count: int) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 
 from ..graph import MixGraph, Node, Processor, Stem
 from ..processors.equations import channel_gains, gain_and_pan, gain_to_db
-from ..processors.specs import GAIN_PAN, MIX, SPECS
+from ..processors.specs import GAIN_PAN, MIX, SEND_LEVEL, SPECS
 from .activity import Activity
 from .amounts import is_neutral, makes_stereo, readable
 from .fit_response import LARGEST_ERROR_DB
@@ -107,6 +107,9 @@ def _made_readable(graph: MixGraph, limits: Limits | None) -> Iterator[Rewrite]:
 
 
 def _neutral(graph: MixGraph) -> Iterator[Rewrite]:
+    for (channel, bus), send in graph.all_sends().items():
+        if send.send_db == SEND_LEVEL.off_at:
+            yield Rewrite(f"send from {channel} to {bus} is off", graph.without_sends([(channel, bus)]).tidied())
     for channel in graph.channels():
         mono = isinstance(channel, Stem) and channel.channels == 1
         for node in graph.chain(channel.id):
