@@ -164,6 +164,19 @@ class Evaluator:
         return self.loss
 
     @torch.no_grad()
+    def measure(self, graph: MixGraph, parameters: ConsoleParameters) -> float:
+        """Loss of any graph as `refresh` finds it; nothing is kept for trials."""
+        release_unused()
+        plan = plan_of(graph)
+        values = parameters.for_plan(plan, parameters.values())
+        losses = []
+        for window in self.windows:
+            inputs = self.song.segment(plan.inputs, start=window.start, frames=window.frames, device=self.device)
+            output = plan.render(self.twins, inputs, values, start_frame=window.start)
+            losses.append(float(match_terms(self._features(output), window.target).total))
+        return sum(losses) / len(losses)
+
+    @torch.no_grad()
     def hear(self) -> dict[str, float]:
         """Learn what is heard of every stem in the graph of the last `refresh`; return the stem errors (dB).
 

@@ -33,7 +33,7 @@ from ..suites import choose_profiles
 from . import start
 from .activity import activity_of
 from .begin import begin, faders_only
-from .confidence import evidence
+from .confidence import SURE_FROM, evidence
 from .evaluate import Evaluator
 from .fit import FitSettings, Fitter
 from .parameters import ConsoleParameters, parts, plan_of, send_id, without_parts
@@ -312,12 +312,14 @@ class Search:
             activity=activity_of(graph, self.song, self.twins, device=self.device),
         )
         graph = fold(self._refitted(graph, evaluator, "settle", _STREAM_TIDY))
-        loss = loss_of(graph)
         self._report("weigh", 0.0, f"{len(graph.processors)} processors")
+        evaluator.parameters = self._trainable(graph)
+        loss = evaluator.refresh(graph)
         if parts(graph):
             graph = evidence(
                 graph,
-                lambda part: evaluator.trial([part]),
+                # Once it is sure that a part is needed, half of the song tells how much.
+                lambda part: evaluator.trial([part], ceiling=loss + SURE_FROM),
                 loss=loss,
                 song=self.song,
                 twins=self.twins,
@@ -363,8 +365,7 @@ class Search:
 
     def _loss_of(self, evaluator: Evaluator, graph: MixGraph) -> float:
         """L_a of any graph over the evaluated windows."""
-        evaluator.parameters = self._trainable(graph)
-        return evaluator.refresh(graph)
+        return evaluator.measure(graph, self._trainable(graph))
 
     @torch.no_grad()
     def whole_loss(self, graph: MixGraph, parameters: ConsoleParameters | None = None) -> float:
