@@ -309,3 +309,13 @@ def test_an_echo_is_found_in_the_residual() -> None:
     echoes = identify(_working_set(stems, mix), sample_rate_hz=RATE).echoes["lead"]
     best = max(echoes, key=lambda e: e.clarity)
     assert best.time_ms == pytest.approx(350.0, abs=1.0)
+
+
+def test_a_mix_that_is_explained_without_reverb_has_none() -> None:
+    """Not only is there no reverb in noise that has nothing to do with the stems: it costs nothing to look."""
+    stems, wet = _song(seconds=3.0)
+    noise = 0.05 * np.random.default_rng(3).standard_normal((2, 3 * RATE)).astype(np.float32)
+    noise[:, RATE:] = 0.0
+    found = identify(_working_set(stems, sum(wet.values()) + noise), sample_rate_hz=RATE)
+    assert found.reverb is not None
+    assert not found.reverb.is_real

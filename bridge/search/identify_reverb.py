@@ -157,14 +157,21 @@ def reverb_from_residual(rest: Rest) -> ReverbFit:
     """Find decay, damping, pre-delay, cuts, width and the sends of one reverb."""
     bands = [_Band(rest.residual[:, b], rest.sends[:, :, b], rest.dry[:, :, b]) for b in range(_BANDS)]
     merits = {lag: sum(band.best(lag).merit for band in bands) for lag in _PRE_DELAYS}
+    best = max(merits.values())
+    if best <= 0.0:
+        return _no_reverb(rest)
     # Early energy may be the dry channels' own: a longer pre-delay must clearly be better.
-    pre_delay = min(lag for lag, merit in merits.items() if merit >= _PRE_DELAY_SHARE * max(merits.values()))
+    pre_delay = min(lag for lag, merit in merits.items() if merit >= _PRE_DELAY_SHARE * best)
     found = [band.best(pre_delay) for band in bands]
     heard = [b for b, f in enumerate(found) if f.merit > 0.0 and f.sends.sum() > 0.0]
     evidence = sum(f.merit for f in found) / _BANDS
     if not heard:
-        return ReverbFit(REVERB.defaults(), (SEND_LEVEL.minimum,) * len(rest.sends), 0.0)
+        return _no_reverb(rest)
     return _described(found, heard, rest, pre_delay, evidence)
+
+
+def _no_reverb(rest: Rest) -> ReverbFit:
+    return ReverbFit(REVERB.defaults(), (SEND_LEVEL.minimum,) * len(rest.sends), 0.0)
 
 
 # ------------------------------------------------------------------------------- energies
