@@ -68,8 +68,8 @@ class ReverbFit:
 
     @property
     def is_real(self) -> bool:
-        """Whether there is a reverb at all."""
-        return self.evidence > _REAL
+        """Whether there is a reverb at all, and anything is sent to it."""
+        return self.evidence > _REAL and max(self.sends_db) > SEND_LEVEL.minimum
 
 
 @dataclass(frozen=True)
