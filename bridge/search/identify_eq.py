@@ -59,8 +59,8 @@ _NAMES: dict[BiquadKind, tuple[str, ...]] = {
 #: All sections of the EQ.
 MAX_SECTIONS = BELLS + 4
 
-#: Candidates that are looked at more closely.
-_CANDIDATES = 3
+#: Candidates that are looked at more closely, beside high- and low-pass.
+_CANDIDATES = 2
 
 #: Steps of a refinement, and of a first glance at a candidate.
 _EVALUATIONS, _GLANCE = 40, 6
@@ -293,8 +293,10 @@ class _Fitter:
             section = _section(free[0], 2.0 ** shape.values[0], gains[row], 2.0 ** shape.values[-1])
             if self._may_be_used(section):
                 found.append((float(merits[row]), section))
-        best = sorted(found, key=lambda item: -item[0])[:_CANDIDATES]
-        return [section for _, section in best]
+        best = sorted(found, key=lambda item: -item[0])
+        # The frequency of a pass has not been fitted yet, as the gain of the others has: it looks worse than it is.
+        passes = [section for merit, section in best if section.is_pass and merit > 0.0]
+        return [section for _, section in best if not section.is_pass][:_CANDIDATES] + passes
 
     def _merits(self, rest: Array) -> tuple[Array, Array]:
         """By how much each shape lowers the error when its gain (and the level) are chosen best, and that gain."""

@@ -30,7 +30,7 @@ MAX_POINTS = 24
 _PRICE = 3.0
 
 #: The model of a mix is taken for no better than this share of its energy.
-_LEAST_ERROR_SHARE = 1e-4
+_LEAST_ERROR_SHARE = 1e-3
 
 #: A curve that never leaves this range of its own mean is no automation (dB).
 _LEAST_RANGE_DB = 1.0
