@@ -100,7 +100,9 @@ class MatchLoss(nn.Module):
         self.register_buffer("weighting", torch.as_tensor(a_weighting_taps(sample_rate_hz), dtype=torch.float32))
         for size in FFT_SIZES:
             bank = librosa.filters.mel(sr=sample_rate_hz, n_fft=size, n_mels=MEL_BANDS)
-            self.register_buffer(f"mel_{size}", torch.as_tensor(bank))
+            # A copy, in memory as aligned as torch's own: sums over memory that is not round differently,
+            # and differently from run to run.
+            self.register_buffer(f"mel_{size}", torch.tensor(bank))
             self.register_buffer(f"window_{size}", torch.hann_window(size))
 
     def features(self, audio: Tensor, *, sizes: Sequence[int] = FFT_SIZES) -> MelFeatures:
@@ -184,10 +186,7 @@ def match_loss(prediction: np.ndarray, target: np.ndarray, *, loss: MatchLoss | 
     meter = loss if loss is not None else MatchLoss()
     skip = skipped_frames(target.shape[-1])
     with torch.no_grad():
-        pair = [
-            meter.features(torch.as_tensor(np.ascontiguousarray(a[:, skip:]), dtype=torch.float32))
-            for a in (prediction, target)
-        ]
+        pair = [meter.features(torch.tensor(a[:, skip:], dtype=torch.float32)) for a in (prediction, target)]
         terms = match_terms(*pair)
     return {name: float(getattr(terms, name)) for name in ("total", "left_right", "mid", "side")}
 

@@ -314,7 +314,6 @@ def test_an_echo_is_found_in_the_residual() -> None:
     assert best.time_ms == pytest.approx(350.0, abs=1.0)
 
 
-
 def test_a_mix_in_which_no_reverb_helps_has_none() -> None:
     """Noise before the stems set in: whatever is added behind them makes the fit worse."""
     stems, wet = _song(seconds=1.5)

@@ -69,3 +69,20 @@ def test_nothing_is_kept_after_the_backward_pass() -> None:
     for _ in range(5):
         step()
     assert live() == before
+
+
+def test_gradients_do_not_depend_on_what_memory_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Levels on the very limit of the curve, where single and double precision may disagree."""
+    x = torch.full((1, 2, 4000), 10.0 ** (-20.0005 / 20.0))
+    x += 1e-8 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    found = []
+    for garbage in (0.0, 1e6):
+        empty = torch.empty
+        monkeypatch.setattr(torch, "empty", lambda *a, g=garbage, e=empty, **o: e(*a, **o).fill_(g))
+        settings = [torch.tensor([v], requires_grad=True) for v in (-20.0, 4.0, 1e-3)]
+        moving = x.clone().requires_grad_(True)
+        steps = (0.5 * torch.ones(1), 0.5 * torch.ones(1))
+        compress(moving, steps=steps, curve=tuple(settings), makeup_db=torch.zeros(1)).square().sum().backward()
+        monkeypatch.undo()
+        found.append(torch.cat([t.grad.flatten() for t in (moving, *settings) if t.grad is not None]))
+    assert torch.equal(*found)

@@ -25,6 +25,10 @@ _DB_PER_NEPER = 20.0 / math.log(10.0)
 Array = npt.NDArray[np.floating[Any]]
 
 
+#: So far below its threshold every gate is closed (dB).
+_CLOSED_DB = 1e9
+
+
 @numba.njit(cache=True)
 def _ramp(over: float, knee: float) -> tuple[float, float, float]:  # pragma: no cover - compiled
     """``equations._soft_ramp`` with its slopes by `over` and by `knee`."""
@@ -55,6 +59,8 @@ def _compressor(
                 peak = max(peak, abs(x[row, c, t]))
             e += (attack if peak > e else release) * (peak - e)
             g = makeup_gain
+            # Rounded to single precision the level may be on the other side of a limit: so every value is there.
+            over[row, t] = -0.5 * knee
             if e > quiet:
                 over[row, t] = _DB_PER_NEPER * math.log(max(e, _FLOOR)) - threshold
                 ramp, _, _ = _ramp(over[row, t], knee)
@@ -118,7 +124,9 @@ def _gate(
                 peak = max(peak, abs(x[row, c, t]))
             e += (attack if peak > e else release) * (peak - e)
             g = 1.0
+            over[row, t] = -0.5 * knee
             if e < closed_to:
+                over[row, t] = _CLOSED_DB
                 g = closed_gain
             elif e < open_from:
                 over[row, t] = threshold - _DB_PER_NEPER * math.log(max(e, _FLOOR))
@@ -197,30 +205,35 @@ def _follow_back(
 
 
 class _Dynamics(torch.autograd.Function):
-    """Shared by both: signals (rows, channels, n), settings (rows, 6) in double precision."""
+    """Shared by both: signals (rows, channels, n), settings (rows, 6) in double precision.
+
+    Results live in tensors' own memory, which is aligned: numpy's is not always, and sums over it
+    then round differently from run to run.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, settings: Tensor, kind: str) -> Tensor:
         signal = np.ascontiguousarray(x.detach().numpy())
         rows, _, frames = signal.shape
-        y = np.empty_like(signal)
-        envelope, over, gain = np.empty((3, rows, frames), dtype=signal.dtype)
+        y = torch.empty_like(x, memory_format=torch.contiguous_format)
+        found = torch.empty((3, rows, frames), dtype=x.dtype)
         p = np.ascontiguousarray(settings.detach().numpy())
-        (_compressor if kind == "compressor" else _gate)(signal, p, y, envelope, over, gain)
+        (_compressor if kind == "compressor" else _gate)(signal, p, y.numpy(), *found.numpy())
         ctx.kind = kind
         # What autograd saves it frees after the backward pass; attributes of `ctx` it would keep for good.
-        ctx.save_for_backward(x, settings, *(torch.from_numpy(a) for a in (envelope, over, gain)))
-        return torch.from_numpy(y)
+        ctx.save_for_backward(x, settings, found)
+        return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
-        signal, p, envelope, over, gain = (np.ascontiguousarray(t.detach().numpy()) for t in ctx.saved_tensors)
-        dy = np.ascontiguousarray(gradients[0].detach().numpy())
-        dx, dp = np.empty_like(signal), np.zeros_like(p)
+        x, settings, found = ctx.saved_tensors
+        signal, p, dy = (np.ascontiguousarray(t.detach().numpy()) for t in (x, settings, gradients[0]))
+        dx = torch.empty_like(x, memory_format=torch.contiguous_format)
+        dp = torch.zeros_like(settings, memory_format=torch.contiguous_format)
         (_compressor_gradient if ctx.kind == "compressor" else _gate_gradient)(
-            signal, p, envelope, over, gain, dy, dx, dp
+            signal, p, *found.numpy(), dy, dx.numpy(), dp.numpy()
         )
-        return torch.from_numpy(dx), torch.from_numpy(dp), None
+        return dx, dp, None
 
 
 def compress(x: Tensor, *, steps: tuple[Tensor, ...], curve: tuple[Tensor, ...], makeup_db: Tensor) -> Tensor:

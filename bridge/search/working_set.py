@@ -61,11 +61,11 @@ class WorkingSet:
     def segment(self, stem_ids: tuple[str, ...], *, start: int, frames: int, device: torch.device) -> Tensor:
         """Some stems over a window, shape (stems, 2, frames), silence beyond the end."""
         rows = [_window(self.stems[self._rows[stem_id]], start, frames) for stem_id in stem_ids]
-        return torch.from_numpy(np.stack(rows)).to(device)
+        return torch.tensor(np.stack(rows), device=device)
 
     def target(self, *, start: int, frames: int, device: torch.device) -> Tensor:
         """The mix over a window, shape (2, frames)."""
-        return torch.from_numpy(_window(self.mix, start, frames)).to(device)
+        return torch.tensor(_window(self.mix, start, frames), device=device)
 
 
 def _window(audio: Stereo, start: int, frames: int) -> Stereo:
