@@ -97,7 +97,7 @@ def test_settings_stay_where_the_plugins_can_follow(console: MixGraph, suite: st
             tensor.copy_(torch.tensor(random.choice([-0.5, 0.0, 0.5, 1.0, 1.5], len(tensor))))
     parameters.clip()
     for node in parameters.to_graph(console).processors:
-        for name, (low, high) in limits.get(node.type, {}).items():
+        for name, (low, high) in limits.get(node.kind, {}).items():
             assert low <= node.parameters[name] <= high, (node.id, name)
 
 

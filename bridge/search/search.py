@@ -74,7 +74,7 @@ class Effort:
 
 
 EFFORTS: dict[str, Effort] = {
-    Quality.draft: Effort(gain_pan_steps=10, console_steps=24, rounds=2, round_steps=6),
+    Quality.draft: Effort(gain_pan_steps=10, console_steps=16, rounds=1, round_steps=5),
     Quality.standard: Effort(gain_pan_steps=40, console_steps=120, rounds=3, round_steps=15),
     Quality.best: Effort(gain_pan_steps=150, console_steps=600, rounds=8, round_steps=60),
 }
