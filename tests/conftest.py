@@ -14,9 +14,11 @@ SONG_RATE_HZ = 44100
 
 #: Files that take minutes, the longest first: begun last, they would keep one process busy alone.
 LONG_FILES = (
-    "test_recovery",
-    "test_documentation",
     "test_analyze",
+    "test_search",
+    "test_documentation",
+    "test_recovery",
+    "test_identify",
     "test_profiles",
     "test_pedalboard_export",
     "test_verify",

@@ -9,7 +9,10 @@ Stated tolerances, for effects that truth.json calls clear:
   typical reduction, measured in the same way;
 * pan: within `PAN_TOLERANCE`;
 * delay: a tap within `DELAY_TOLERANCE_MS` of an echo's time;
-* reverb: one on the right group, its tracks or the master, RT60 within a factor of `RT60_FACTOR`.
+* reverb: one on the right group, its tracks, the master or a return they send to, RT60 within a factor of
+  `RT60_FACTOR`.
+
+A draft finds all that.
 """
 
 from __future__ import annotations
@@ -73,7 +76,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
         return result
 
     song = run("demo", folder / "song")
-    result = run("analyze", song["stems"], song["mix"], "--out", folder / "out")
+    result = run("analyze", song["stems"], song["mix"], "--quality", "draft", "--out", folder / "out")
     return Found(folder / "song", MixGraph.load(Path(result["files"]["graph"])))
 
 
@@ -199,7 +202,10 @@ def test_the_delay_shows_up(found: Found) -> None:
 def test_the_reverb_shows_up(found: Found) -> None:
     (effect,) = clear(found, "reverb")
     stems = found.truth["reverb"]["stems"]
-    decays = [n.parameters["decay_s"] for s in stems for n in found.path(s) if n.type == "reverb"]
-    assert decays, "no reverb on the group, its tracks or the master"
+    # An insert somewhere on the way, or a return that one of the stems sends to.
+    sent = {bus for channel, bus in found.graph.all_sends() if channel in stems}
+    nodes = [n for s in stems for n in found.path(s)] + [n for bus in sent for n in found.graph.chain(bus)]
+    decays = [n.parameters["decay_s"] for n in nodes if n.type == "reverb"]
+    assert decays, "no reverb on the group, its tracks, the master, or a return they send to"
     ratios = [d / effect["rt60_s"] for d in decays]
     assert any(1 / RT60_FACTOR <= r <= RT60_FACTOR for r in ratios), decays
