@@ -21,7 +21,7 @@ from mixbridge.bridge.processors.twins import TwinSettings, make_twins
 from mixbridge.bridge.render import render_graph
 from mixbridge.bridge.search import search as search_module
 from mixbridge.bridge.search.evaluate import Evaluator, evaluation_windows
-from mixbridge.bridge.search.parameters import ConsoleParameters, plan_of, position_of, value_at
+from mixbridge.bridge.search.parameters import ConsoleParameters, parts, plan_of, position_of, value_at
 from mixbridge.bridge.search.prune import PruneState, prune_round
 from mixbridge.bridge.search.search import Effort, Search, SearchSettings, fold
 from mixbridge.bridge.search.start import (
@@ -267,8 +267,7 @@ def test_pruning_stays_within_the_tolerance_and_finds_what_is_idle(
     # Gains and pans are all the mix needs; everything else is neutral and must go.
     graph = with_gains(console, song, GAINS)
     parameters = ConsoleParameters(graph, device=CPU)
-    for key in ("delay:mix",):
-        parameters.positions[key].data.fill_(0.0)
+    parameters.positions["delay:mix"].data.fill_(0.0)
     evaluator = Evaluator(song, parameters, twins(), nodes=len(graph.nodes), device=CPU)
     state = PruneState(graph, lowest_loss=evaluator.refresh(graph), tolerance=0.01)
     ceiling = state.ceiling
