@@ -218,7 +218,8 @@ class _Dynamics(torch.autograd.Function):
         y = torch.empty_like(x, memory_format=torch.contiguous_format)
         found = torch.empty((3, rows, frames), dtype=x.dtype)
         p = np.ascontiguousarray(settings.detach().numpy())
-        (_compressor if kind == "compressor" else _gate)(signal, p, y.numpy(), *found.numpy())
+        envelope, over, gain = found.numpy()
+        (_compressor if kind == "compressor" else _gate)(signal, p, y.numpy(), envelope, over, gain)
         ctx.kind = kind
         # What autograd saves it frees after the backward pass; attributes of `ctx` it would keep for good.
         ctx.save_for_backward(x, settings, found)
@@ -230,8 +231,9 @@ class _Dynamics(torch.autograd.Function):
         signal, p, dy = (np.ascontiguousarray(t.detach().numpy()) for t in (x, settings, gradients[0]))
         dx = torch.empty_like(x, memory_format=torch.contiguous_format)
         dp = torch.zeros_like(settings, memory_format=torch.contiguous_format)
+        envelope, over, gain = found.numpy()
         (_compressor_gradient if ctx.kind == "compressor" else _gate_gradient)(
-            signal, p, *found.numpy(), dy, dx.numpy(), dp.numpy()
+            signal, p, envelope, over, gain, dy, dx.numpy(), dp.numpy()
         )
         return dx, dp, None
 

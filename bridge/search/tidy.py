@@ -107,9 +107,9 @@ def _made_readable(graph: MixGraph, limits: Limits | None) -> Iterator[Rewrite]:
 
 
 def _neutral(graph: MixGraph) -> Iterator[Rewrite]:
-    for (channel, bus), send in graph.all_sends().items():
+    for ends, send in graph.all_sends().items():
         if send.send_db == SEND_LEVEL.off_at:
-            yield Rewrite(f"send from {channel} to {bus} is off", graph.without_sends([(channel, bus)]).tidied())
+            yield Rewrite(f"send from {ends[0]} to {ends[1]} is off", graph.without_sends([ends]).tidied())
     for channel in graph.channels():
         mono = isinstance(channel, Stem) and channel.channels == 1
         for node in graph.chain(channel.id):
