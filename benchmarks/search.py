@@ -132,10 +132,6 @@ def prepare(song: Path, work: Path, settings: SearchSettings) -> Search:
     )
 
 
-def active_console(search: Search) -> MixGraph:
-    return search.console.without(set(search.silent_removed))
-
-
 def run_plain_sum(song: Path, work: Path, curve: Curve, *, seed: int) -> None:
     search = prepare(song, work, SearchSettings(seed=seed))
     with curve.aside():
@@ -146,7 +142,7 @@ def run_plain_sum(song: Path, work: Path, curve: Curve, *, seed: int) -> None:
 def run_gain_pan(song: Path, work: Path, curve: Curve, *, seed: int) -> None:
     with curve.aside():
         search = prepare(song, work, SearchSettings(seed=seed, quality="best"))
-    search._start(active_console(search))
+    search._start()
     curve.add(lambda: float(search.state.loss["gain_pan"]), "gain and pan")
 
 
@@ -190,7 +186,7 @@ def _band_shares(frequency_hz: np.ndarray, bands: int) -> np.ndarray:
 def run_recipe(song: Path, work: Path, curve: Curve, *, seed: int, rate: float = RECIPE_RATE) -> None:
     with curve.aside():
         search = prepare(song, work, SearchSettings(seed=seed, console=published_console()))
-    console = active_console(search)
+    console = search.console
     start = {p.id: {**RECIPE_START[p.type], "mix": 0.5} for p in console.processors}
     parameters = search._trainable(with_values(console, start))
     print(f"  {len(console.processors)} processors", flush=True)
@@ -198,7 +194,7 @@ def run_recipe(song: Path, work: Path, curve: Curve, *, seed: int, rate: float =
     plan, meter = plan_of(console), MatchLoss()
     random = np.random.default_rng(seed)
     frames = WARM_UP_FRAMES + SCORED_FRAMES
-    curve.add(lambda: search._whole_loss(console, parameters), "step 0")
+    curve.add(lambda: search.whole_loss(console, parameters), "step 0")
     step = 0
     while curve.cpu_s < curve.budget_s:
         begin = int(random.integers(-WARM_UP_FRAMES, max(search.song.frames - frames, 0), endpoint=True))
@@ -218,7 +214,7 @@ def run_recipe(song: Path, work: Path, curve: Curve, *, seed: int, rate: float =
         if step % RELEASE_EVERY == 0:
             release_unused()
         if curve.is_due or curve.cpu_s >= curve.budget_s:
-            curve.add(lambda: search._whole_loss(console, parameters), f"step {step}")
+            curve.add(lambda: search.whole_loss(console, parameters), f"step {step}")
 
 
 def published_console() -> str:
@@ -229,10 +225,10 @@ def run_paper(song: Path, work: Path, curve: Curve, *, seed: int) -> None:
     """The published console from our start: as many steps of one cosine schedule as the budget holds."""
     with curve.aside():
         search = prepare(song, work, SearchSettings(seed=seed, quality="best", console=published_console()))
-    console = active_console(search)
-    search._start(console)
+    search._start()
+    console = MixGraph.from_json(search.state.graph, origin="start")
     parameters = search._parameters(console)
-    curve.add(lambda: search._whole_loss(console, parameters), "start")
+    curve.add(lambda: search.whole_loss(console, parameters), "start")
     fitter = Fitter(search.song, parameters, search.twins, seed=seed, device=search.device)
     trial = 6
     with curve.aside():
@@ -247,7 +243,7 @@ def run_paper(song: Path, work: Path, curve: Curve, *, seed: int) -> None:
 
     def sample(step: int) -> None:
         if curve.is_due or step == steps:
-            curve.add(lambda: search._whole_loss(console, parameters), f"step {step} of {steps}")
+            curve.add(lambda: search.whole_loss(console, parameters), f"step {step} of {steps}")
 
     fitter.run(console, FitSettings(steps, stream=1), progress=sample)
 
@@ -265,7 +261,7 @@ def run_search(song: Path, work: Path, curve: Curve, *, seed: int, quality: str)
                 if inner is not None:
                     inner(step)
                 if curve.is_due:
-                    curve.add(lambda: search._whole_loss(graph, self.parameters), "fit")
+                    curve.add(lambda: search.whole_loss(graph, self.parameters), "fit")
 
             super().run(graph, settings, progress=progress, **options)
 
