@@ -21,6 +21,7 @@ from typing import Any
 
 from recovery_mixes import make_mix, read_source
 from search import machine
+from tables import markdown
 
 from mixbridge.bridge.demo import make_demo
 from mixbridge.bridge.hosting.pool import PluginPool
@@ -101,8 +102,7 @@ def row(name: str, errors: dict[str, float | None], agreement: Agreement, more: 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
     head = ["mix", *(title for _, title, _, _ in COLUMNS), "F1", "both/extra/missed", "L_a", "CPU s", "seeds F1"]
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    return markdown(head, rows)
 
 
 def summary_of(results: Sequence[Recovery]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import scipy.signal
 from search import machine
+from tables import markdown
 
 from mixbridge.bridge.audio import as_stereo, load_multitrack, write_wav
 from mixbridge.bridge.console import build_console, load_console
@@ -143,14 +144,14 @@ def growth(sizes: dict[int, list[dict[str, Any]]], key: str) -> dict[str, float]
 
 def table(cases: dict[str, dict[int, list[dict[str, Any]]]]) -> str:
     head = ["quality", "tracks", "console", "kept", "wall s", "CPU s", "CPU s per track", "peak GB", "L_a"]
-    lines = [head, ["---"] * len(head)]
+    lines: list[list[str]] = []
     for quality, sizes in cases.items():
         for tracks, rows in sorted(sizes.items()):
             cpu_s = middle(rows, "cpu_s")
             lines.append([quality, str(tracks), str(rows[0]["console_processors"]), str(rows[0]["processors"]),
                           f"{middle(rows, 'wall_s'):.0f}", f"{cpu_s:.0f}", f"{cpu_s / tracks:.1f}",
                           f"{middle(rows, 'peak_memory_gb'):.2f}", f"{rows[0]['loss']['pruned']:.4f}"])  # fmt: skip
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    return markdown(head, lines)
 
 
 def targets_met(cases: dict[str, dict[int, list[dict[str, Any]]]], *, seconds: float) -> dict[str, bool]:

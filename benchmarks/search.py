@@ -41,8 +41,9 @@ from unittest import mock
 import numpy as np
 import scipy.signal
 import torch
+from tables import markdown
 
-from mixbridge.bridge.analyze import stem_node
+from mixbridge.bridge.analyze import search_of
 from mixbridge.bridge.audio import load_multitrack
 from mixbridge.bridge.graph import MixGraph
 from mixbridge.bridge.metrics import LOSS_RATE_HZ, MatchLoss, match_loss
@@ -120,16 +121,7 @@ class Curve:
 def prepare(song: Path, work: Path, settings: SearchSettings) -> Search:
     """A search over a song; the song is resampled once for all methods."""
     source = load_multitrack(song / "stems", next(song.glob("mix.*")))
-    return Search(
-        WorkingSet.create(source, work / "songs" / song.name),
-        name=source.name,
-        sample_rate_hz=source.sample_rate_hz,
-        start_frame=source.start_frame,
-        frames=source.frames,
-        stems=[stem_node(s) for s in source.stems],
-        groups=source.groups,
-        settings=settings,
-    )
+    return search_of(source, WorkingSet.create(source, work / "songs" / song.name), settings=settings)
 
 
 def run_plain_sum(song: Path, work: Path, curve: Curve, *, seed: int) -> None:
@@ -359,7 +351,7 @@ def loss_at(points: list[dict[str, Any]], cpu_s: float) -> float | None:
 
 def table(results: list[dict[str, Any]]) -> str:
     head = ["song", "method", "CPU s", "L_a at the end", "L_a by the CPU time of default", "by 10 x that", "pruned %"]
-    lines = [head, ["---"] * len(head)]
+    lines: list[list[str]] = []
     reference = {r["song"]: r["points"][-1]["cpu_s"] for r in results if r["method"] == "default"}
     for r in results:
         last, whole = r["points"][-1], reference.get(r["song"])
@@ -371,7 +363,7 @@ def table(results: list[dict[str, Any]]) -> str:
         cells = [r["song"], r["method"], f"{last['cpu_s']:.0f}", f"{last['loss']:.4f}",
                  *("" if a is None else f"{a:.4f}" for a in at), pruned]  # fmt: skip
         lines.append(cells)
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    return markdown(head, lines)
 
 
 def plot(results: list[dict[str, Any]], file: Path) -> None:

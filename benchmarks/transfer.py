@@ -16,6 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tables import markdown
+
 from mixbridge.bridge.choices import DEFAULT_QUALITY, DEFAULT_SUITES, ExportFormat
 from mixbridge.bridge.graph import MixGraph
 
@@ -62,11 +64,6 @@ def row_of(song: str, suite: str, folder: Path, result: dict[str, Any]) -> list[
     ]
 
 
-def table(rows: list[list[str]]) -> str:
-    lines = [list(_HEAD), ["---"] * len(_HEAD), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("songs", type=Path)
@@ -88,12 +85,12 @@ def main() -> None:
             found = json.loads(mixbridge("verify", str(session), "--mix", str(mix), "--json").stdout)[0]
             rows.append(row_of(song.name, suite, out, found))
             gaps.append(found["gap"])
-            print(table(rows[-1:]), flush=True)
+            print(markdown(_HEAD, rows[-1:]), flush=True)
     measured = [abs(g) for g in gaps if g is not None]
     mean = sum(measured) / len(measured)
     summary = f"\nMean |gap| {mean:.1e}, worst {max(measured):.1e}, {len(measured)} sessions.\n"
     chosen.results.mkdir(parents=True, exist_ok=True)
-    (chosen.results / "transfer.md").write_text(table(rows) + summary, encoding="utf-8")
+    (chosen.results / "transfer.md").write_text(markdown(_HEAD, rows) + summary, encoding="utf-8")
     print(summary)
 
 

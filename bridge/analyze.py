@@ -227,7 +227,23 @@ def _search(song: Multitrack, work: Path, *, settings: AnalyzeSettings, progress
         raise OutputError(f"{work.parent}: belongs to other stems or another part of the mix; choose another --out")
     stamp.write_text(key, encoding="utf-8")
     audio = WorkingSet.create(song, work, progress=on_stem)
-    search = Search(
+    checkpoint = work / _CHECKPOINT_FILE
+    return search_of(
+        song, audio, settings=settings.search, checkpoint=checkpoint, resume=settings.resume, progress=progress
+    ).run()
+
+
+def search_of(
+    song: Multitrack,
+    audio: WorkingSet,
+    *,
+    settings: SearchSettings,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Search:
+    """The search over a song that was read; what is not named here is as for `Search`."""
+    return Search(
         audio,
         name=song.name,
         sample_rate_hz=song.sample_rate_hz,
@@ -235,12 +251,11 @@ def _search(song: Multitrack, work: Path, *, settings: AnalyzeSettings, progress
         frames=song.frames,
         stems=[stem_node(s) for s in song.stems],
         groups=song.groups,
-        settings=settings.search,
-        checkpoint=work / _CHECKPOINT_FILE,
-        resume=settings.resume,
+        settings=settings,
+        checkpoint=checkpoint,
+        resume=resume,
         progress=progress,
     )
-    return search.run()
 
 
 def _write_results(

@@ -391,6 +391,19 @@ class MixGraph(_Model):
                 found.append(channel)
         return found
 
+    def path(self, channel_id: str) -> list[str]:
+        """Ids of the channels that a channel flows through along main outputs, itself first, the master last."""
+        parent = self.parent(channel_id)
+        return [channel_id, *(self.path(parent.id) if parent is not None else [])]
+
+    def stems_reaching(self, channel_id: str) -> frozenset[str]:
+        """Ids of the stems that are heard through a channel, by main outputs or sends."""
+        if isinstance(self.node(channel_id), Stem):
+            return frozenset((channel_id,))
+        sources = [c.id for c in self.children(channel_id)]
+        sources += [channel for channel, target in self.all_sends() if target == channel_id]
+        return frozenset().union(*(self.stems_reaching(source) for source in sources))
+
     def end(self, channel_id: str) -> str:
         """Id of the last node of a channel: its last processor, or itself."""
         chain = self.chain(channel_id)

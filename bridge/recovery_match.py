@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from .graph import MixGraph, Processor
 from .processors.specs import DELAY, GAIN_PAN, REVERB
-from .recovery_measure import is_neutral, stems_reaching
+from .recovery_measure import is_neutral
 
 #: A processor counts when the difference it makes is above this, relative to its input: that of 0.1 dB of gain.
 MATTERS_DB = -40.0
@@ -72,7 +72,7 @@ def places(
     returns = {bus.id for bus in graph.returns}
     found: dict[Place, list[Processor]] = {}
     for channel in graph.channels():
-        stems = frozenset(renamed[s] for s in stems_reaching(graph, channel.id))
+        stems = frozenset(renamed[s] for s in graph.stems_reaching(channel.id))
         for node in graph.chain(channel.id):
             if is_neutral(node) or (change_db is not None and change_db.get(node.id, MATTERS_DB) < MATTERS_DB):
                 continue

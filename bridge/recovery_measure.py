@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.signal
 
-from .graph import MixGraph, Processor, Stem, volume_gains
+from .graph import MixGraph, Processor, volume_gains
 from .processors.equations import channel_gains, db_to_gain, gain_and_pan
 from .processors.laws import law_of
 from .processors.reference import eq_sections
@@ -99,20 +99,9 @@ def stem_sound(audio: npt.ArrayLike, *, sample_rate_hz: float) -> StemSound:
 # -------------------------------------------------------------------- gains of a path
 
 
-def path(graph: MixGraph, stem_id: str) -> list[str]:
-    """Channels that a stem flows through along main outputs, itself first, the master last."""
-    found: list[str] = []
-    current: str | None = stem_id
-    while current is not None:
-        found.append(current)
-        parent = graph.parent(current)
-        current = None if parent is None else parent.id
-    return found
-
-
 def path_nodes(graph: MixGraph, stem_id: str, *, before: str = "") -> list[Processor]:
     """Processors that a stem flows through, in order; only those in front of `before` if it is given."""
-    nodes = [node for channel in path(graph, stem_id) for node in graph.chain(channel)]
+    nodes = [node for channel in graph.path(stem_id) for node in graph.chain(channel)]
     ids = [node.id for node in nodes]
     return nodes[: ids.index(before)] if before else nodes
 
@@ -186,7 +175,7 @@ def eq_curve_db(graph: MixGraph, stem_id: str) -> Array | None:
 
 def volume_curve_db(graph: MixGraph, stem_id: str, *, steps: int) -> Array | None:
     """All volume automation that a stem flows through, at the middle of each step (dB); None without any."""
-    curves = [graph.channel(c).volume for c in path(graph, stem_id) if graph.channel(c).volume]
+    curves = [graph.channel(c).volume for c in graph.path(stem_id) if graph.channel(c).volume]
     if not curves:
         return None
     # Ten values a step, of which the middle one is taken.
@@ -268,15 +257,6 @@ def echoes(node: Processor) -> list[tuple[float, float]]:
     numbers = [name.removesuffix("_level_db") for name in _sounding_levels(node)]
     wet_db = _db(node.mix)
     return sorted((node.parameters[f"{n}_time_ms"], node.parameters[f"{n}_level_db"] + wet_db) for n in numbers)
-
-
-def stems_reaching(graph: MixGraph, channel_id: str) -> frozenset[str]:
-    """Ids of the stems that are heard through a channel, by main outputs or sends."""
-    if isinstance(graph.node(channel_id), Stem):
-        return frozenset((channel_id,))
-    sources = [c.id for c in graph.children(channel_id)]
-    sources += [channel for channel, target in graph.all_sends() if target == channel_id]
-    return frozenset().union(*(stems_reaching(graph, source) for source in sources))
 
 
 def _db(gain: float) -> float:

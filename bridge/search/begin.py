@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ..graph import Bus, MixGraph, Node, Processor, Stem, VolumePoint
+from ..graph import MixGraph, Node, Processor, VolumePoint
 from ..processors.specs import MIX
 from . import start
 from .identify import Identified, Scope, identify
@@ -37,7 +37,7 @@ def scope_of(graph: MixGraph, limits: Mapping[str, Mapping[str, tuple[float, flo
     tracks = {p.type for s in graph.stems for p in graph.chain(s.id)}
     returned = {p.type for b in graph.returns for p in graph.chain(b.id)}
     buses = {
-        bus.id: [s.id for s in graph.stems if _is_below(graph, s, bus)]
+        bus.id: [s.id for s in graph.stems if bus.id in graph.path(s.id)]
         for bus in graph.buses
         if any(p.type == "compressor" for p in graph.chain(bus.id))
     }
@@ -51,15 +51,6 @@ def scope_of(graph: MixGraph, limits: Mapping[str, Mapping[str, tuple[float, flo
         master_compressor=any(p.type == "compressor" for p in graph.chain(graph.master.id)),
         allowed=dict(limits.get("eq", {})),
     )
-
-
-def _is_below(graph: MixGraph, stem: Stem, bus: Bus) -> bool:
-    parent = graph.parent(stem.id)
-    while parent is not None:
-        if parent.id == bus.id:
-            return True
-        parent = graph.parent(parent.id)
-    return False
 
 
 def begin(

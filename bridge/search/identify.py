@@ -227,7 +227,7 @@ class _Reader:
     def result(self) -> Identified:
         """What was found, make-up gains moved to the faders of the tracks."""
         gains = self.gains()
-        total = max(float((self.sums.weights * self.sums.power).sum()), 1e-30)
+        total = max(self.sums.energy, 1e-30)
         reverb, echoes = self._read_rest(gains)
         return Identified(
             self.responses,

@@ -95,6 +95,11 @@ class FrameSums:
             linear = linear - np.einsum("ni,nij,nj->n", inside, self.gram[:, rows][:, :, others], gains[:, others])
         return self.weights * quadratic, self.weights * linear
 
+    @property
+    def energy(self) -> float:
+        """Weighted energy of the mix in all frames."""
+        return float((self.weights * self.power).sum())
+
     def error(self, gains: Array) -> float:
         """Weighted error energy of all frames."""
         explained = 2.0 * (gains * self.cross).sum(axis=1) - np.einsum("ni,nij,nj->n", gains, self.gram, gains)

@@ -73,8 +73,7 @@ def volume_from_gains(sums: FrameSums, members: Sequence[int], gains: Array) -> 
         Present gains of all stems without the channel's volume.
     """
     quadratic, linear = sums.unit(members, gains)
-    power = float((sums.weights * sums.power).sum())
-    fitter = _Fitter(_cells(quadratic), _cells(linear), error=sums.error(gains), power=power)
+    fitter = _Fitter(_cells(quadratic), _cells(linear), error=sums.error(gains), power=sums.energy)
     knots = fitter.search()
     flat = fitter.solve([0])[1]
     values, merit = fitter.solve(knots)

@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from ..choices import Pruning
 from ..graph import MixGraph
 from ..processors.specs import CHAIN_ORDER
-from ..render import buses_inner_first
 from .engine import SEND
 from .evaluate import Evaluator, Judgement
 from .importance import loss_increases
@@ -221,18 +220,12 @@ class _Round:
         behind = self._stems_behind()
         return [i for i in chosen if not behind[i] & suffering]
 
-    def _stems_behind(self) -> dict[str, set[str]]:
+    def _stems_behind(self) -> dict[str, frozenset[str]]:
         """Of every candidate, the stems that run through it."""
         graph = self.state.graph
-        sends = graph.all_sends()
-        through: dict[str, set[str]] = {s.id: {s.id} for s in graph.stems}
-        found: dict[str, set[str]] = {}
-        for bus in [*buses_inner_first(graph), graph.master.id]:
-            sources = [c.id for c in graph.children(bus)] + [channel for channel, target in sends if target == bus]
-            through[bus] = set().union(*(through[source] for source in sources))
-        for channel, stems in through.items():
-            found |= {p.id: stems for p in graph.chain(channel)}
-        return found | {send_id(*ends): through[ends[0]] for ends in sends}
+        through = {c.id: graph.stems_reaching(c.id) for c in graph.channels()}
+        found = {p.id: stems for channel, stems in through.items() for p in graph.chain(channel)}
+        return found | {send_id(*ends): through[ends[0]] for ends in graph.all_sends()}
 
     def _remove_in_shares(self, pool: list[str], *, stop_at_first_needed: bool) -> None:
         """Remove from the front of `pool` (least important first) a share at a time.
