@@ -168,13 +168,33 @@ def _terms(prediction: Tensor, target: Tensor) -> Tensor:
     return convergence + logarithmic
 
 
-def match_loss(prediction: np.ndarray, target: np.ndarray, *, loss: MatchLoss | None = None) -> dict[str, float]:
+def song_features(audio: np.ndarray, *, loss: MatchLoss | None = None, sizes: Sequence[int] = FFT_SIZES) -> MelFeatures:
+    """Features of a whole song without its first second.
+
+    Parameters
+    ----------
+    audio : array, shape=(2, n)
+        At `LOSS_RATE_HZ`.
+    loss : MatchLoss, optional
+        Reused where many are computed.
+    sizes : sequence of int
+        Of `FFT_SIZES`.
+    """
+    meter = loss if loss is not None else MatchLoss()
+    with torch.no_grad():
+        scored = torch.tensor(audio[:, skipped_frames(audio.shape[-1]) :], dtype=torch.float32)
+        return meter.features(scored, sizes=sizes)
+
+
+def match_loss(
+    prediction: np.ndarray | MelFeatures, target: np.ndarray | MelFeatures, *, loss: MatchLoss | None = None
+) -> dict[str, float]:
     """L_a of a whole song, without its first second.
 
     Parameters
     ----------
-    prediction, target : array, shape=(2, n)
-        At `LOSS_RATE_HZ`.
+    prediction, target : array, shape=(2, n), or MelFeatures
+        At `LOSS_RATE_HZ`, or what `song_features` gives for it.
     loss : MatchLoss, optional
         Reused where many are computed.
 
@@ -184,9 +204,8 @@ def match_loss(prediction: np.ndarray, target: np.ndarray, *, loss: MatchLoss | 
         Keys ``total``, ``left_right``, ``mid``, ``side``.
     """
     meter = loss if loss is not None else MatchLoss()
-    skip = skipped_frames(target.shape[-1])
+    pair = [x if isinstance(x, MelFeatures) else song_features(x, loss=meter) for x in (prediction, target)]
     with torch.no_grad():
-        pair = [meter.features(torch.tensor(a[:, skip:], dtype=torch.float32)) for a in (prediction, target)]
         terms = match_terms(*pair)
     return {name: float(getattr(terms, name)) for name in ("total", "left_right", "mid", "side")}
 

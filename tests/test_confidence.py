@@ -175,16 +175,14 @@ def test_activity_tells_a_gain_from_a_compressor(song: WorkingSet, twins: torch.
     assert found["loud/eq"].residual_db > -40.0
 
 
-def test_every_processor_and_send_has_evidence(
-    graph: MixGraph, song: WorkingSet, twins: torch.nn.ModuleDict, bars: dict[str, dict[str, float]]
-) -> None:
+def test_every_processor_and_send_has_evidence(graph: MixGraph, bars: dict[str, dict[str, float]]) -> None:
     asked: list[str] = []
 
     def loss_without(part: str) -> float:
         asked.append(part)
         return 0.5 if part == "loud/g" else 0.301
 
-    found = evidence(graph, loss_without, loss=0.3, song=song, twins=twins, device=CPU)
+    found = evidence(graph, loss_without, loss=0.3, bars=bars)
     assert set(asked) == {*(p.id for p in graph.processors), "loud>verb", "quiet>verb"}
     fader = next(p for p in found.processors if p.id == "loud/g")
     assert fader.evidence is not None

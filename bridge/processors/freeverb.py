@@ -153,7 +153,7 @@ def reverberated(send: Audio, parameters: Mapping[str, float], *, sample_rate_hz
     return np.stack([own * left + other * right, own * right + other * left])
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _channel(
     send: Audio, combs: npt.NDArray[np.int64], all_passes: npt.NDArray[np.int64], loop_gain: float, damp: float
 ) -> Audio:

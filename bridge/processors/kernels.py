@@ -29,7 +29,7 @@ Array = npt.NDArray[np.floating[Any]]
 _CLOSED_DB = 1e9
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _ramp(over: float, knee: float) -> tuple[float, float, float]:  # pragma: no cover - compiled
     """``equations._soft_ramp`` with its slopes by `over` and by `knee`."""
     half = 0.5 * knee
@@ -41,7 +41,7 @@ def _ramp(over: float, knee: float) -> tuple[float, float, float]:  # pragma: no
     return bend * bend / (2.0 * knee), bend / knee, bend / (2.0 * knee) - bend * bend / (2.0 * knee * knee)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _compressor(
     x: Array, p: Array, y: Array, envelope: Array, over: Array, gain: Array
 ) -> None:  # pragma: no cover - compiled
@@ -71,7 +71,7 @@ def _compressor(
                 y[row, c, t] = g * x[row, c, t]
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _compressor_gradient(
     x: Array, p: Array, envelope: Array, over: Array, gain: Array, dy: Array, dx: Array, dp: Array
 ) -> None:  # pragma: no cover - compiled
@@ -106,7 +106,7 @@ def _compressor_gradient(
         dp[row, 3], dp[row, 4], dp[row, 5] = by_slope, slope * by_knee, by_makeup
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _gate(
     x: Array, p: Array, y: Array, envelope: Array, over: Array, gain: Array
 ) -> None:  # pragma: no cover - compiled
@@ -138,7 +138,7 @@ def _gate(
                 y[row, c, t] = g * x[row, c, t]
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _closed_to(threshold: float, slope: float, knee: float, range_db: float) -> float:  # pragma: no cover - compiled
     """Level (linear) below which a gate is closed for certain."""
     if slope > -1e-6:
@@ -147,7 +147,7 @@ def _closed_to(threshold: float, slope: float, knee: float, range_db: float) -> 
     return math.exp((threshold - below_db) / _DB_PER_NEPER)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _gate_gradient(
     x: Array, p: Array, envelope: Array, over: Array, gain: Array, dy: Array, dx: Array, dp: Array
 ) -> None:  # pragma: no cover - compiled
@@ -187,7 +187,7 @@ def _gate_gradient(
         dp[row, 3], dp[row, 4], dp[row, 5] = by_slope, slope * by_knee, by_range
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _follow_back(
     x: Array, envelope: Array, attack: float, release: float, by_envelope: float, row: int, t: int, dx: Array
 ) -> tuple[float, float, bool]:  # pragma: no cover - compiled

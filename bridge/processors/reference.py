@@ -174,7 +174,7 @@ def _delay(audio: Audio, p: Parameters, rate: float, law: Law) -> Audio:
 # ------------------------------------------------------------------------------- reverb
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _noise_bands(seed: float, n: int, k_low: float, k_high: float, multiplier: float, modulus: float) -> Audio:
     """Low, mid and high part of the generator's white noise; they sum to the noise."""
     bands = np.empty((3, n))
@@ -265,7 +265,7 @@ def _reverb(audio: Audio, p: Parameters, rate: float, law: Law) -> Audio:
 # ------------------------------------------------------------------------------- dynamics
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _follow(rectified: Audio, k_attack: float, k_release: float) -> Audio:
     envelope = np.empty_like(rectified)
     state = 0.0
@@ -343,7 +343,7 @@ def _switched_gain(audio: Audio, p: Parameters, rate: float) -> Audio:
     return _ramp(rms > eq.db_to_gain(p["threshold_db"]), up, down, floor)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _ramp(is_open: npt.NDArray[np.bool_], up: float, down: float, floor: float) -> Audio:
     gains = np.empty(is_open.shape[0])
     gain = 0.0

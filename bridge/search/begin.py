@@ -13,8 +13,11 @@ from ..graph import MixGraph, Node, Processor, VolumePoint
 from ..processors.specs import MIX
 from . import start
 from .identify import Identified, Scope, identify
-from .parameters import parts, without_parts
+from .parameters import parts, send_id, without_parts
 from .working_set import WorkingSet
+
+#: Law of the reverb of fixed reflections.
+ROOM_LAW = "freeverb"
 
 #: L_a of a graph.
 LossOf = Callable[[MixGraph], float]
@@ -35,7 +38,7 @@ def faders_only(graph: MixGraph) -> MixGraph:
 def scope_of(graph: MixGraph, limits: Mapping[str, Mapping[str, tuple[float, float]]]) -> Scope:
     """What a console can hold, and so what is worth looking for."""
     tracks = {p.type for s in graph.stems for p in graph.chain(s.id)}
-    returned = {p.type for b in graph.returns for p in graph.chain(b.id)}
+    rooms = _rooms(graph)
     buses = {
         bus.id: [s.id for s in graph.stems if bus.id in graph.path(s.id)]
         for bus in graph.buses
@@ -44,7 +47,8 @@ def scope_of(graph: MixGraph, limits: Mapping[str, Mapping[str, tuple[float, flo
     return Scope(
         compressors="compressor" in tracks,
         gates="gate" in tracks,
-        reverb="reverb" in returned,
+        reverb=bool(_returns(graph) - rooms),
+        room=bool(rooms),
         echoes="delay" in tracks,
         buses={bus: stems for bus, stems in buses.items() if stems},
         master_id=graph.master.id,
@@ -61,6 +65,7 @@ def begin(
     gains: start.Array,
     loss_of: LossOf,
     limits: Mapping[str, Mapping[str, tuple[float, float]]],
+    readings: int,
     keep_all: bool,
 ) -> MixGraph:
     """Give a console its start values.
@@ -76,6 +81,8 @@ def begin(
         L_a of a graph, whose settings may be any.
     limits
         Ranges that plugins keep to, by type and parameter.
+    readings : int
+        As for `identify`.
     keep_all : bool
         Keep delays without a clear echo and gates that were not identified, too.
 
@@ -84,14 +91,14 @@ def begin(
     MixGraph
         Without the parts that nothing speaks for; with volume automation where it was found.
     """
-    found = identify(song, sample_rate_hz=console.sample_rate_hz, scope=scope_of(console, limits))
+    found = identify(song, sample_rate_hz=console.sample_rate_hz, scope=scope_of(console, limits), readings=readings)
     begun = start.with_start_values(console, song, gains, echoes=found.echoes)
     begun = start.with_values(begun, {p.id: {**p.parameters, MIX.name: p.mix} for p in faders.processors})
     begun = _best(begun, found, loss_of, limits)
-    if found.reverb is not None and found.reverb.is_real:
-        with_reverb = _with_reverb(begun, found, song)
-        if loss_of(_audible(with_reverb)) < loss_of(_audible(begun)):
-            begun = with_reverb
+    for candidate in (_with_room(begun, found), _with_reverb(begun, found)):
+        if candidate is not None and loss_of(_audible(candidate)) < loss_of(_audible(begun)):
+            begun = candidate
+            break
     heard = begun if keep_all else without_parts(begun, _unspoken_for(begun, found))
     return _with_true_echoes(heard, loss_of)
 
@@ -184,35 +191,58 @@ def _with_volumes(graph: MixGraph, volumes: Mapping[str, list[VolumePoint]]) -> 
     return graph.rebuilt(nodes, graph.edges)
 
 
-def _with_reverb(graph: MixGraph, found: Identified, song: WorkingSet) -> MixGraph:
-    """Returns with the reverb that was found; several share its energy."""
-    fit = found.reverb
-    returns = [b for b in graph.returns if any(p.type == "reverb" for p in graph.chain(b.id))]
-    if fit is None or not returns:
-        return graph
-    values = {
-        p.id: {**fit.parameters, MIX.name: MIX.maximum}
-        for b in returns
-        for p in graph.chain(b.id)
-        if p.type == "reverb"
-    }
+def _returns(graph: MixGraph) -> set[str]:
+    """Ids of the returns that hold a reverb."""
+    return {b.id for b in graph.returns if any(p.type == "reverb" for p in graph.chain(b.id))}
+
+
+def _rooms(graph: MixGraph) -> set[str]:
+    """Ids of the returns that hold the reverb of fixed reflections."""
+    return {b.id for b in graph.returns if any(p.law == ROOM_LAW for p in graph.chain(b.id))}
+
+
+def _with_room(graph: MixGraph, found: Identified) -> MixGraph | None:
+    """The reverb of fixed reflections as it was found; None where it was not."""
+    rooms = _rooms(graph)
+    if found.room is None or not found.room.is_real or not rooms:
+        return None
+    return _with_sends(graph, rooms, found.room.parameters, dict(zip(found.tracks, found.room.sends_db, strict=True)))
+
+
+def _with_reverb(graph: MixGraph, found: Identified) -> MixGraph | None:
+    """Returns with the reverb that was found by its energy; None where there was none."""
+    others = _returns(graph) - _rooms(graph)
+    if found.reverb is None or not found.reverb.is_real or not others:
+        return None
+    return _with_sends(
+        graph, others, found.reverb.parameters, dict(zip(found.tracks, found.reverb.sends_db, strict=True))
+    )
+
+
+def _with_sends(
+    graph: MixGraph, returns: set[str], parameters: Mapping[str, float], levels_db: Mapping[str, float]
+) -> MixGraph:
+    """Some returns with these settings and sends from the tracks; several share the energy."""
+    reverbs = {p.id for bus_id in returns for p in graph.chain(bus_id) if p.type == "reverb"}
     shared_db = start.share_db(len(returns))
-    levels = dict(zip(song.stem_ids, fit.sends_db, strict=True))
-    ids = {b.id for b in returns}
     sends = {
-        ends: max(levels[ends[0]] - shared_db, start.QUIETEST_SEND_DB)
+        ends: max(levels_db[ends[0]] - shared_db, start.QUIETEST_SEND_DB)
         for ends in graph.all_sends()
-        if ends[0] in levels and ends[1] in ids
+        if ends[0] in levels_db and ends[1] in returns
     }
+    values = {node_id: {**parameters, MIX.name: MIX.maximum} for node_id in reverbs}
     return start.with_send_levels(start.with_values(graph, values), sends)
 
 
 def _unspoken_for(graph: MixGraph, found: Identified) -> set[str]:
-    """Delays on tracks without a clear echo, and gates that nothing was seen of.
+    """Delays on tracks without a clear echo, gates that nothing was seen of, and a room that is not there.
 
-    Both can be told from the song at once, and both cost a descent as much as an equalizer.
+    All can be told from the song at once, and all cost a descent as much as an equalizer.
     """
     gone: set[str] = set()
+    if found.room is not None and not found.room.is_real:
+        gone |= {p.id for bus_id in _rooms(graph) for p in graph.chain(bus_id)}
+        gone |= {send_id(*ends) for ends in graph.all_sends() if ends[1] in _rooms(graph)}
     for channel in graph.channels():
         echoes = found.echoes.get(channel.id, [])
         for node in graph.chain(channel.id):

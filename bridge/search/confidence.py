@@ -6,16 +6,11 @@ and the error bar of every setting (`Evidence.uncertainty`), as `sensitivity` de
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 
-import torch
-from torch import nn
-
 from ..graph import Edge, Evidence, MixGraph, Node, Processor
-from .parameters import Limits, send_id
-from .sensitivity import error_bars
-from .working_set import WorkingSet
+from .parameters import send_id
 
 #: L_a without the processor or send of a graph, by processor id or `parameters.send_id`.
 LossWithout = Callable[[str], float]
@@ -36,14 +31,7 @@ LIKELY_FROM = 0.002
 
 
 def evidence(
-    graph: MixGraph,
-    loss_without: LossWithout,
-    *,
-    loss: float,
-    song: WorkingSet,
-    twins: nn.ModuleDict,
-    device: torch.device,
-    limits: Limits | None = None,
+    graph: MixGraph, loss_without: LossWithout, *, loss: float, bars: Mapping[str, Mapping[str, float]]
 ) -> MixGraph:
     """The graph with the evidence of every processor and send.
 
@@ -53,13 +41,12 @@ def evidence(
         L_a without one processor or send, such as ``lambda part: evaluator.trial([part])``.
     loss : float
         L_a of the graph, measured as `loss_without` does.
-    song, twins, device, limits
-        As for `sensitivity.error_bars`.
+    bars : mapping of str to mapping of str to float
+        Of `sensitivity.error_bars`; empty where they were not wanted.
     """
-    bars = error_bars(graph, song, twins, device=device, limits=limits)
 
     def of(part: str) -> Evidence:
-        return Evidence(loss_increase=loss_without(part) - loss, uncertainty=bars.get(part, {}))
+        return Evidence(loss_increase=loss_without(part) - loss, uncertainty=dict(bars.get(part, {})))
 
     nodes: list[Node] = [
         n.model_copy(update={"evidence": of(n.id)}) if isinstance(n, Processor) else n for n in graph.nodes

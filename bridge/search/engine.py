@@ -109,6 +109,9 @@ class Plan:
             seen[kind] = seen.get(kind, 0) + len(ids)
             place.update({node: (number, row) for row, node in enumerate(ids)})
         self.inputs = self.stages[0].names
+        last = {source: number for number, stage in enumerate(self.stages) for source in stage.read.stages}
+        #: By stage, the stages that nothing after it reads.
+        self._read_up = [[s for s in last if last[s] == number] for number in range(len(self.stages))]
         self.frugal = len(nodes) > FRUGAL_NODES
         self.names_by_type: dict[str, list[str]] = {}
         for stage in self.stages[1:]:
@@ -137,7 +140,7 @@ class Plan:
             Called for every stage with its type, the names of its nodes, their inputs and their outputs.
         """
         outputs: list[Tensor] = [inputs]
-        for stage in self.stages[1:]:
+        for number, stage in enumerate(self.stages[1:], start=1):
             signal = aggregate_tensor(_gather(outputs, stage.read), stage.aggregation, dim=0)
             source = signal
             if stage.node_type in _TYPES:
@@ -152,6 +155,8 @@ class Plan:
             if observe is not None:
                 observe(stage.node_type, stage.names, source, signal)
             outputs.append(signal)
+            for done in self._read_up[number]:
+                outputs[done] = signal.new_empty(0)
         return outputs[-1][0]
 
     def _volume(self, gain_db: Tensor, rows: slice, start_frame: int, frames: int) -> Tensor:

@@ -27,6 +27,7 @@ from ..render import buses_inner_first
 from .engine import SEND, VOLUME_AUTOMATION, Plan, send_gain
 from .memory import release_unused
 from .parameters import ConsoleParameters, plan_of, send_id, volume_id
+from .workers import each
 from .working_set import WorkingSet
 
 #: Longest part of a song that is evaluated while pruning (s), and the cache it may use.
@@ -99,13 +100,15 @@ class Evaluator:
         *,
         nodes: int,
         device: torch.device,
+        evaluated_s: float = EVALUATED_S,
     ) -> None:
         self.song = song
         self.parameters = parameters
         self.twins = twins
         self.device = device
         self.meter = MatchLoss().to(device)
-        self.windows = [self._window(start, frames) for start, frames in evaluation_windows(song.frames, nodes=nodes)]
+        windows = evaluation_windows(song.frames, nodes=nodes, evaluated_s=evaluated_s)
+        self.windows = [self._window(start, frames) for start, frames in windows]
         self.graph: MixGraph | None = None
         self.loss = math.inf
         #: Stem errors of the graph; empty before `hear`.
@@ -124,9 +127,8 @@ class Evaluator:
     @torch.no_grad()
     def refresh(self, graph: MixGraph) -> float:
         """Render a graph, fill the cache and return the loss."""
-        errors: list[tuple[Tensor, Tensor]] = []
+        self.forget()
         self.graph = graph
-        release_unused()
         self._layout = layout = _Layout(graph)
         self._values = self.parameters.values()
         sends = self._values.get(SEND, {}).get(SEND_LEVEL.name)
@@ -134,47 +136,55 @@ class Evaluator:
             self._send_gains = dict(zip(self.parameters.rows[SEND], send_gain(sends).tolist(), strict=True))
         plan = plan_of(graph)
         values = self.parameters.for_plan(plan, self._values)
-        for window in self.windows:
-            inputs = self.song.segment(plan.inputs, start=window.start, frames=window.frames, device=self.device)
-            node_input: dict[str, Tensor] = {}
-            node_output: dict[str, Tensor] = dict(zip(plan.inputs, inputs, strict=True))
 
-            def observe(
-                kind: str,
-                names: tuple[str, ...],
-                source: Tensor,
-                output: Tensor,
-                node_input: dict[str, Tensor] = node_input,
-                node_output: dict[str, Tensor] = node_output,
-            ) -> None:
+        def render(window: _Window) -> None:
+            node_input: dict[str, Tensor] = {}
+            node_output: dict[str, Tensor] = {}
+
+            def observe(kind: str, names: tuple[str, ...], source: Tensor, output: Tensor) -> None:
                 # What a send gives is its channel's output at its gain: no need to keep it.
                 if kind != SEND:
                     node_input.update(zip(names, source, strict=True))
                     node_output.update(zip(names, output, strict=True))
 
+            inputs = self._inputs(plan, window)
+            node_output.update(zip(plan.inputs, inputs, strict=True))
             output = plan.render(self.twins, inputs, values, start_frame=window.start, observe=observe)
             window.output = self._features(output)
             window.loss = float(match_terms(window.output, window.target).total)
-            if window.heard is not None:
-                errors.append(self._errors(window, window.output))
             window.node_input = node_input
             window.channel_output = {c: node_output[layout.end(c)] for c in layout.order}
+
+        each(render, self.windows)
         self.loss = sum(w.loss for w in self.windows) / len(self.windows)
-        self.stem_error_db = self._mean_errors(errors)
+        self.stem_error_db = self._mean_errors(
+            [self._errors(w, _there(w.output)) for w in self.windows if w.heard is not None]
+        )
         return self.loss
 
     @torch.no_grad()
     def measure(self, graph: MixGraph, parameters: ConsoleParameters) -> float:
         """Loss of any graph as `refresh` finds it; nothing is kept for trials."""
-        release_unused()
+        self.forget()
         plan = plan_of(graph)
         values = parameters.for_plan(plan, parameters.values())
-        losses = []
-        for window in self.windows:
-            inputs = self.song.segment(plan.inputs, start=window.start, frames=window.frames, device=self.device)
-            output = plan.render(self.twins, inputs, values, start_frame=window.start)
-            losses.append(float(match_terms(self._features(output), window.target).total))
+
+        def loss(window: _Window) -> float:
+            output = plan.render(self.twins, self._inputs(plan, window), values, start_frame=window.start)
+            return float(match_terms(self._features(output), window.target).total)
+
+        losses = each(loss, self.windows)
         return sum(losses) / len(losses)
+
+    def forget(self) -> None:
+        """Give the cache back: what `refresh` keeps for trials is as large as what a step of a fit needs."""
+        self._layout = None
+        for window in self.windows:
+            window.node_input, window.channel_output, window.output = {}, {}, None
+        release_unused()
+
+    def _inputs(self, plan: Plan, window: _Window) -> Tensor:
+        return self.song.segment(plan.inputs, start=window.start, frames=window.frames, device=self.device)
 
     @torch.no_grad()
     def hear(self) -> dict[str, float]:
@@ -183,11 +193,12 @@ class Evaluator:
         From here on `refresh` and `judge` find the stem errors by what was heard now.
         """
         layout = self._ready()
-        errors = []
-        for window in self.windows:
+
+        def listen(window: _Window) -> tuple[Tensor, Tensor]:
             window.heard = _Hearing(layout, self).weights(window)
-            errors.append(self._errors(window, _there(window.output)))
-        self.stem_error_db = self._mean_errors(errors)
+            return self._errors(window, _there(window.output))
+
+        self.stem_error_db = self._mean_errors(each(listen, self.windows))
         return dict(self.stem_error_db)
 
     def trial(self, removed: Iterable[str], *, ceiling: float = math.inf) -> float:
@@ -205,21 +216,23 @@ class Evaluator:
         if trial.plan is None:
             return Judgement(self.loss, dict(self.stem_error_db))
         self.trials += 1
-        values = self.parameters.for_plan(trial.plan, self._values)
+        plan, values = trial.plan, self.parameters.for_plan(trial.plan, self._values)
         margin = HOPELESS_FACTOR * (ceiling - self.loss)
-        increases: list[float] = []
-        errors: list[tuple[Tensor, Tensor]] = []
-        for number, window in enumerate(self.windows, start=1):
-            inputs = torch.stack([self._input(trial, name, window) for name in trial.plan.inputs])
-            output = trial.plan.render(self.twins, inputs, values, start_frame=window.start)
-            features = self._features(output)
-            increases.append(float(match_terms(features, window.target).total) - window.loss)
-            estimate = self.loss + sum(increases) / number
-            if number >= len(self.windows) / 2 and estimate - self.loss > max(margin, 0.0) and estimate > ceiling:
-                return Judgement(estimate)
-            if window.heard is not None:
-                errors.append(self._errors(window, features))
-        return Judgement(self.loss + sum(increases) / len(increases), self._mean_errors(errors))
+
+        def render(window: _Window) -> tuple[float, tuple[Tensor, Tensor] | None]:
+            inputs = torch.stack([self._input(trial, name, window) for name in plan.inputs])
+            features = self._features(plan.render(self.twins, inputs, values, start_frame=window.start))
+            increase = float(match_terms(features, window.target).total) - window.loss
+            return increase, self._errors(window, features) if window.heard is not None else None
+
+        half = (len(self.windows) + 1) // 2
+        found = each(render, self.windows[:half])
+        estimate = self.loss + sum(increase for increase, _ in found) / half
+        if estimate - self.loss > max(margin, 0.0) and estimate > ceiling:
+            return Judgement(estimate)
+        found += each(render, self.windows[half:])
+        loss = self.loss + sum(increase for increase, _ in found) / len(found)
+        return Judgement(loss, self._mean_errors([errors for _, errors in found if errors is not None]))
 
     def _ready(self) -> _Layout:
         if self._layout is None:
@@ -408,19 +421,19 @@ class _Hearing:
         return (magnitude.square() - silence.square()).clamp_min(0.0)
 
 
-def evaluation_windows(frames: int, *, nodes: int) -> list[tuple[int, int]]:
+def evaluation_windows(frames: int, *, nodes: int, evaluated_s: float = EVALUATED_S) -> list[tuple[int, int]]:
     """Start and length of the windows of a song that are evaluated while pruning.
 
-    The whole song where it is short; otherwise windows spread evenly over it. Each begins with
-    a warm-up that is not scored.
+    The whole song where it is short; otherwise windows of about `evaluated_s` in all, spread evenly
+    over it. Each begins with a warm-up that is not scored.
     """
     bytes_per_s = max(nodes, 1) * 2 * 4 * LOSS_RATE_HZ
-    total = int(min(EVALUATED_S, CACHE_BYTES / bytes_per_s) * LOSS_RATE_HZ)
+    total = int(min(evaluated_s, CACHE_BYTES / bytes_per_s) * LOSS_RATE_HZ)
     window = int(WINDOW_S * LOSS_RATE_HZ)
     if frames <= _WARM_UP * 3:
         return [(-_WARM_UP, frames + _WARM_UP)]
     count = max(1, -(-min(total, frames) // window))
-    length = min(window, -(-frames // count) + (_WARM_UP if count > 1 else 0), frames)
+    length = min(-(-total // count), -(-frames // count) + (_WARM_UP if count > 1 else 0), frames)
     if count == 1:
         return [((frames - length) // 2, length)]
     last = frames - length

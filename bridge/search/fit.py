@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +15,11 @@ from ..graph import MixGraph
 from ..metrics import MatchLoss
 from ..processors.laws import KIND_SEPARATOR
 from ..processors.specs import DELAY_TAPS, GAIN_PAN, MIX
-from .engine import Observer
+from .engine import Observer, Plan
 from .memory import RELEASE_EVERY, release_unused
 from .parameters import ConsoleParameters, plan_of
 from .segments import SCORED_FRAMES, WARM_UP_FRAMES, Segments
+from .workers import each
 from .working_set import WorkingSet
 
 #: Types whose level change is discouraged (gain belongs into the gain node), and how much.
@@ -26,12 +29,17 @@ GAIN_STAGING_WEIGHT = 1e-3
 #: Learning rates in shares of a parameter's range per step.
 BASE_RATE = 0.015
 #: Echo times stay where the deconvolution put them: their gradient is true within a fraction of a
-#: period only, and descent would carry a tap away from its echo.
+#: period only, and descent would carry a tap away from its echo. So does the pre-delay of a reverb
+#: whose reflections are at fixed times: once it has moved, nothing leads back.
 RATE_FACTORS = {
     MIX.name: 2.0,
     GAIN_PAN.parameter("gain_db").name: 0.5,
     **{f"tap{n}_time_ms": 0.0 for n in range(1, DELAY_TAPS + 1)},
+    "reverb:freeverb:pre_delay_ms": 0.0,
 }
+
+#: Segments whose gradients are averaged in a step, side by side where there are cores.
+SEGMENTS_PER_STEP = 2
 
 #: The cosine schedule ends at this share of the learning rate.
 FINAL_RATE_SHARE = 0.05
@@ -84,23 +92,13 @@ class Fitter:
         optimiser = torch.optim.AdamW(groups, weight_decay=0.0, betas=(0.9, 0.95))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate_at(step, settings.steps))
         starts = self.segments.starts(seed=self.seed, stream=settings.stream)
-        for step, start in zip(range(settings.steps), starts, strict=False):
-            inputs, target = self._segment(plan.inputs, start)
-            change: list[Tensor] = []
-            values = self.parameters.for_plan(plan, self.parameters.values())
-            output = plan.render(self.twins, inputs, values, start_frame=start, observe=_level_changes(change))
-            features = self.loss.features(target[:, WARM_UP_FRAMES:])
-            objective = self.loss(output[:, WARM_UP_FRAMES:], features).total
-            if change:
-                objective = objective + GAIN_STAGING_WEIGHT * torch.stack(change).sum()
-            if settings.sparsity:
-                weights = [weight.sum() for weight in self.parameters.weights(values).values()]
-                objective = objective + settings.sparsity * torch.stack(weights).sum()
-            optimiser.zero_grad()
+        for step in range(settings.steps):
+            found = each(partial(self._gradients, plan, settings.sparsity), islice(starts, SEGMENTS_PER_STEP))
             # A segment on which nothing can be learnt (digital silence) must not poison the settings.
-            if bool(torch.isfinite(objective)):
-                objective.backward()
-                _drop_broken_gradients(self.parameters)
+            useful = [gradients for gradients in found if gradients is not None]
+            if useful:
+                for parameter, *gradients in zip(self.parameters.parameters(), *useful, strict=True):
+                    parameter.grad = torch.stack(gradients).mean(dim=0)
                 optimiser.step()
             schedule.step()
             self.parameters.clip()
@@ -108,6 +106,29 @@ class Fitter:
                 release_unused()
             if progress is not None:
                 progress(step + 1)
+
+    def _gradients(self, plan: Plan, sparsity: float, start: int) -> list[Tensor] | None:
+        """Of every parameter, on one segment; None where the objective is not finite."""
+        inputs, target = self._segment(plan.inputs, start)
+        change: list[Tensor] = []
+        values = self.parameters.for_plan(plan, self.parameters.values())
+        output = plan.render(self.twins, inputs, values, start_frame=start, observe=_level_changes(change))
+        features = self.loss.features(target[:, WARM_UP_FRAMES:])
+        objective = self.loss(output[:, WARM_UP_FRAMES:], features).total
+        if change:
+            objective = objective + GAIN_STAGING_WEIGHT * torch.stack(change).sum()
+        if sparsity:
+            weights = [weight.sum() for weight in self.parameters.weights(values).values()]
+            objective = objective + sparsity * torch.stack(weights).sum()
+        if not bool(torch.isfinite(objective)):
+            return None
+        gradients = torch.autograd.grad(objective, list(self.parameters.parameters()), allow_unused=True)
+        return [
+            torch.zeros_like(parameter)
+            if gradient is None
+            else torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
+            for parameter, gradient in zip(self.parameters.parameters(), gradients, strict=True)
+        ]
 
     def _segment(self, stem_ids: tuple[str, ...], start: int) -> tuple[Tensor, Tensor]:
         frames = WARM_UP_FRAMES + SCORED_FRAMES
@@ -129,9 +150,3 @@ def _level_changes(change: list[Tensor]) -> Observer:
             change.append((after / before).log().abs().sum())
 
     return observe
-
-
-def _drop_broken_gradients(parameters: nn.Module) -> None:
-    for parameter in parameters.parameters():
-        if parameter.grad is not None:
-            torch.nan_to_num_(parameter.grad, nan=0.0, posinf=0.0, neginf=0.0)

@@ -20,12 +20,13 @@ from .identify_eq import MAX_SECTIONS, EqFit, eq_from_response
 from .identify_frames import FRAME_RATE_HZ, ChannelSettings, FrameSums, channel_sidechain, frame_sums
 from .identify_linear import Array, Audio32, LinearResponses, gains_at, linear_responses
 from .identify_reverb import ReverbFit, echoes_from_residual, rest_of, reverb_from_residual
+from .identify_room import RoomFit, room_from_residual
 from .identify_volume import VolumeFit, volume_from_gains
 from .start import Echo
 from .working_set import WorkingSet
 
 #: Times that filters and gains are read in turn, at most.
-ROUNDS = 2
+READINGS = 2
 
 #: Sections of an EQ that is read before gains over time are known.
 FIRST_SECTIONS = 4
@@ -48,6 +49,8 @@ class Identified:
         Breakpoints by stem id or id of the master; only where there are any.
     reverb : ReverbFit or None
         The shared reverb and its sends, where it was looked for.
+    room : RoomFit or None
+        The reverb of fixed reflections and its sends, where it was looked for.
     echoes : dict of str to list of Echo
         Repetitions of every stem in what is left of the mix, by stem id, where they were looked for.
     gains : array, shape=(frames, stems)
@@ -62,6 +65,7 @@ class Identified:
     gates: dict[str, DynamicsFit]
     volumes: dict[str, list[VolumePoint]]
     reverb: ReverbFit | None
+    room: RoomFit | None
     echoes: dict[str, list[Echo]]
     gains: Array
     error_share: float
@@ -74,8 +78,8 @@ class Scope:
 
     Attributes
     ----------
-    compressors, gates, volumes, reverb, echoes : bool
-        On tracks; volumes also on the master.
+    compressors, gates, volumes, reverb, room, echoes : bool
+        On tracks; volumes also on the master. `room`: the reverb of fixed reflections.
     buses : mapping of str to sequence of str
         Ids of the stems below every bus that may hold a compressor, inner buses first.
     master_id : str
@@ -89,6 +93,7 @@ class Scope:
     gates: bool = True
     volumes: bool = True
     reverb: bool = True
+    room: bool = True
     echoes: bool = True
     buses: Mapping[str, Sequence[str]] = field(default_factory=dict)
     master_id: str = "master"
@@ -97,7 +102,7 @@ class Scope:
 
 
 def identify(
-    song: WorkingSet, *, sample_rate_hz: float, scope: Scope | None = None, rounds: int = ROUNDS
+    song: WorkingSet, *, sample_rate_hz: float, scope: Scope | None = None, readings: int = READINGS
 ) -> Identified:
     """Identify filters, faders, pans, dynamics, volume automation, a shared reverb and echoes.
 
@@ -108,15 +113,15 @@ def identify(
         Rate of the session.
     scope : Scope, optional
         Everything is looked for on tracks and the master if not given.
-    rounds : int >= 1
+    readings : int >= 1
         Filters are read once more after gains were found, up to so many times.
     """
     reader = _Reader(song, sample_rate_hz, scope or Scope())
-    for number in range(rounds):
-        reader.read_filters(thorough=number == rounds - 1)
+    for number in range(readings):
+        reader.read_filters(thorough=number == readings - 1)
         if not reader.read_gains():
             # Nothing changes over time: what is left to do is to look at the filters closely.
-            if number < rounds - 1:
+            if number < readings - 1:
                 reader.read_filters(thorough=True)
             break
     return reader.result()
@@ -228,7 +233,7 @@ class _Reader:
         """What was found, make-up gains moved to the faders of the tracks."""
         gains = self.gains()
         total = max(self.sums.energy, 1e-30)
-        reverb, echoes = self._read_rest(gains)
+        reverb, room, echoes = self._read_rest(gains)
         return Identified(
             self.responses,
             {s: with_more_gain(f, self._extra_db(s)) for s, f in zip(self.song.stem_ids, self.fits, strict=True)},
@@ -236,20 +241,22 @@ class _Reader:
             dict(self.gates),
             {c: f.points for c, f in self.volumes.items()},
             reverb,
+            room,
             echoes,
             gains,
             self.sums.error(gains) / total,
             self.sums.error(np.ones_like(gains)) / total,
         )
 
-    def _read_rest(self, gains: Array) -> tuple[ReverbFit | None, dict[str, list[Echo]]]:
-        """Reverb and echoes, from what dry channels leave unexplained."""
-        if not (self.scope.reverb or self.scope.echoes):
-            return None, {}
+    def _read_rest(self, gains: Array) -> tuple[ReverbFit | None, RoomFit | None, dict[str, list[Echo]]]:
+        """Reverbs and echoes, from what dry channels leave unexplained."""
+        if not (self.scope.reverb or self.scope.room or self.scope.echoes):
+            return None, None, {}
         found = rest_of(self.song, self.settings, gains, self.responses, sample_rate_hz=self.sample_rate_hz)
         reverb = reverb_from_residual(found) if self.scope.reverb else None
+        room = room_from_residual(found, sample_rate_hz=self.sample_rate_hz) if self.scope.room else None
         echoes = echoes_from_residual(found) if self.scope.echoes else []
-        return reverb, dict(zip(self.song.stem_ids, echoes, strict=False))
+        return reverb, room, dict(zip(self.song.stem_ids, echoes, strict=False))
 
     def _extra_db(self, stem_id: str) -> float:
         """Make-up and constants of everything that a stem passes."""

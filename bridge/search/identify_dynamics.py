@@ -20,6 +20,7 @@ from ..processors.equations import compressor_gain_db, gate_gain_db
 from ..processors.specs import COMPRESSOR, GATE
 from .identify_frames import FrameSums, frame_levels_db, thinned
 from .identify_linear import Array, Audio32
+from .workers import each
 
 Dynamics = Literal["compressor", "gate"]
 
@@ -157,12 +158,13 @@ def _best(
     *,
     every: int = 1,
 ) -> _Static:
-    found = []
-    for attack_ms, release_ms in grid:
+    def fitted(times_ms: tuple[float, float]) -> _Static:
+        attack_ms, release_ms = times_ms
         level_db = frame_levels_db(sidechain, attack_ms=attack_ms, release_ms=release_ms, every=every)
         gain, curve = _best_static(level_db, quadratic, linear, kind)
-        found.append(_Static(gain, attack_ms, release_ms, curve))
-    return max(found, key=lambda s: s.gain)
+        return _Static(gain, attack_ms, release_ms, curve)
+
+    return max(each(fitted, grid), key=lambda s: s.gain)
 
 
 def _best_static(level_db: Array, quadratic: Array, linear: Array, kind: Dynamics) -> tuple[float, dict[str, float]]:

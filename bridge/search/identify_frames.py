@@ -22,6 +22,7 @@ from ..metrics import LOSS_RATE_HZ
 from ..processors.equations import channel_gains, time_constant
 from ..processors.reference import eq_sections
 from .identify_linear import HIGHEST_HZ, LOWEST_HZ, Array, Audio32, LinearResponses, gains_at
+from .workers import each
 from .working_set import WorkingSet
 
 #: Length of a frame (samples) and how many there are in a second.
@@ -172,17 +173,24 @@ def filtered_blocks(
     out = slice(_BEFORE, _BEFORE + _BLOCK)
     for start in range(0, song.frames, _BLOCK):
         signals = np.zeros((len(settings) + 1, 2, _BLOCK), dtype=np.float32)
-        magnitudes = []
-        for row, curve in enumerate(curves):
-            piece = _piece(song.stems[row], start - _BEFORE, length)
-            mono = np.array_equal(piece[0], piece[1])
-            spectrum = scipy.fft.rfft(piece[:1] if mono else piece, axis=-1) * curve
-            magnitudes.append(np.abs(scipy.fft.irfft(spectrum, length, axis=-1)[:, out]).max(axis=0))
+
+        def render(row: int, start: int = start, signals: Audio32 = signals) -> Audio32:
+            spectrum = _spectrum(_piece(song.stems[row], start - _BEFORE, length)) * curves[row]
             white = scipy.fft.irfft(spectrum * whitening, length, axis=-1)[:, out]
             signals[row] = white * np.array(faders[row], dtype=np.float32)[:, None]
+            filtered: Audio32 = scipy.fft.irfft(spectrum, length, axis=-1)[:, out]
+            return np.asarray(np.abs(filtered).max(axis=0))
+
+        magnitudes = each(render, range(len(settings)))
         spectrum = scipy.fft.rfft(_piece(song.mix, start - _BEFORE, length), axis=-1)
         signals[-1] = scipy.fft.irfft(spectrum * whitening, length, axis=-1)[:, out]
         yield start, signals, magnitudes
+
+
+def _spectrum(piece: Audio32) -> npt.NDArray[np.complex64]:
+    """Spectra of both channels, or of one where they are the same."""
+    mono = np.array_equal(piece[0], piece[1])
+    return np.asarray(scipy.fft.rfft(piece[:1] if mono else piece, axis=-1))
 
 
 def _piece(audio: Audio32, start: int, frames: int) -> Audio32:
@@ -219,7 +227,7 @@ def _whitening(responses: LinearResponses, frequency_hz: Array) -> npt.NDArray[n
 # ------------------------------------------------------------------------------- side-chains
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _followed(sidechain: Audio32, k_attack: float, k_release: float, frame: int) -> Array:
     """Mean over every frame of the envelope of `reference.detector_level_db`."""
     frames = len(sidechain) // frame
@@ -279,14 +287,14 @@ def channel_sidechain(
         for i in members
     }
     for start in range(0, song.frames, _BLOCK):
-        total = np.zeros((2, _BLOCK), dtype=np.float32)
-        for i in members:
-            piece = _piece(song.stems[i], start - _BEFORE, length)
-            mono = np.array_equal(piece[0], piece[1])
-            spectrum = scipy.fft.rfft(piece[:1] if mono else piece, axis=-1) * curves[i]
+
+        def render(i: int, start: int = start) -> Audio32:
+            spectrum = _spectrum(_piece(song.stems[i], start - _BEFORE, length)) * curves[i]
             wet = scipy.fft.irfft(spectrum, length, axis=-1)[:, _BEFORE : _BEFORE + _BLOCK]
             gain = gains_at(gains[:, i], start, _BLOCK, FRAME_RATE_HZ)
-            total += wet * gain * np.array(faders[i], dtype=np.float32)[:, None]
+            return np.asarray(wet * gain * np.array(faders[i], dtype=np.float32)[:, None])
+
+        total = sum(each(render, members), np.zeros((2, _BLOCK), dtype=np.float32))
         width = min(_BLOCK, len(out) - start)
         out[start : start + width] = np.abs(total).max(axis=0)[:width]
     return out

@@ -18,6 +18,7 @@ import scipy.fft
 import scipy.signal
 
 from ..metrics import LOSS_RATE_HZ
+from .workers import each
 from .working_set import WorkingSet
 
 Array = npt.NDArray[np.float64]
@@ -156,16 +157,17 @@ def _spectra(song: WorkingSet, gain_curves: Sequence[Array | None] | None, frame
     window = scipy.signal.get_window("hann", FFT_SIZE).astype(np.float32)
     length = _BLOCK_FRAMES * _HOP
     for start in range(0, max(song.frames - FFT_SIZE, 1), length):
-        pieces = []
-        for row, audio in enumerate((*song.stems, song.mix)):
+
+        def spectrum(row: int, start: int = start) -> Spectra:
+            audio = song.mix if row == len(song.stems) else song.stems[row]
             piece = np.asarray(audio[:, start : start + length + FFT_SIZE - _HOP])
             curve = gain_curves[row] if gain_curves is not None and row < len(gain_curves) else None
             if curve is not None:
                 piece = piece * gains_at(curve, start, piece.shape[1], frame_rate_hz)
-            pieces.append(_frames(piece))
-        framed = np.stack(pieces, axis=2) * window
-        spectra: Spectra = scipy.fft.rfft(framed, axis=-1)
-        # (channels, frames, signals, bins) -> (channels, bins, signals, frames)
+            return np.asarray(scipy.fft.rfft(_frames(piece) * window, axis=-1))
+
+        # Of each signal (channels, frames, bins) -> (channels, bins, signals, frames)
+        spectra = np.stack(each(spectrum, range(len(song.stems) + 1)), axis=2)
         yield np.ascontiguousarray(spectra.transpose(0, 3, 2, 1))
 
 

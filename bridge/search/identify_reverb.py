@@ -24,6 +24,7 @@ from ..processors.specs import DELAY_TAPS, REVERB, SEND_LEVEL
 from .identify_frames import FRAME_RATE_HZ, ChannelSettings, filtered_blocks
 from .identify_linear import Array, Audio32, LinearResponses, gains_at
 from .start import Echo, find_echoes
+from .workers import each
 from .working_set import WorkingSet
 
 #: Frames of the energies (samples) and the edges of their bands (Hz).
@@ -150,19 +151,19 @@ def rest_of(
 def echoes_from_residual(rest: Rest) -> list[list[Echo]]:
     """Repetitions of every stem in the residual, as `start.find_echoes` finds them."""
     residual = rest.signal.astype(np.float64)
-    return [find_echoes(s.astype(np.float64), residual, count=DELAY_TAPS) for s in rest.signals]
+    return each(lambda s: find_echoes(s.astype(np.float64), residual, count=DELAY_TAPS), rest.signals)
 
 
 def reverb_from_residual(rest: Rest) -> ReverbFit:
     """Find decay, damping, pre-delay, cuts, width and the sends of one reverb."""
-    bands = [_Band(rest.residual[:, b], rest.sends[:, :, b], rest.dry[:, :, b]) for b in range(_BANDS)]
-    merits = {lag: sum(band.best(lag).merit for band in bands) for lag in _PRE_DELAYS}
+    bands = each(lambda b: _Band(rest.residual[:, b], rest.sends[:, :, b], rest.dry[:, :, b]).tried(), range(_BANDS))
+    merits = {lag: sum(band.found[lag].merit for band in bands) for lag in _PRE_DELAYS}
     best = max(merits.values())
     if best <= 0.0:
         return _no_reverb(rest)
     # Early energy may be the dry channels' own: a longer pre-delay must clearly be better.
     pre_delay = min(lag for lag, merit in merits.items() if merit >= _PRE_DELAY_SHARE * best)
-    found = [band.best(pre_delay) for band in bands]
+    found = [band.found[pre_delay] for band in bands]
     heard = [b for b, f in enumerate(found) if f.merit > 0.0 and f.sends.sum() > 0.0]
     evidence = sum(f.merit for f in found) / _BANDS
     if not heard:
@@ -209,13 +210,14 @@ class _Band:
         self.residual, self.sends, self.dry = residual / scale, sends / scale, dry / scale
         self.floor = 1e-3
         self.base = self._fit(self.dry.T)[1]
-        self.cache: dict[int, _Found] = {}
+        #: The decay that fits best, by frames of pre-delay.
+        self.found: dict[int, _Found] = {}
 
-    def best(self, lag: int) -> _Found:
-        """The decay that fits best behind a pre-delay of so many frames."""
-        if lag not in self.cache:
-            self.cache[lag] = max((self._at(decay_s, lag) for decay_s in _DECAYS_S), key=lambda f: f.merit)
-        return self.cache[lag]
+    def tried(self) -> _Band:
+        """Itself, once all pre-delays have been tried."""
+        for lag in _PRE_DELAYS:
+            self.found[lag] = max((self._at(decay_s, lag) for decay_s in _DECAYS_S), key=lambda f: f.merit)
+        return self
 
     def _at(self, decay_s: float, lag: int) -> _Found:
         step = math.exp(-2.0 * LOG_60_DB * _FRAME_S / decay_s)

@@ -25,6 +25,7 @@ from .engine import SEND, Plan
 from .evaluate import Evaluator
 from .parameters import ConsoleParameters, parts, plan_of
 from .segments import SCORED_FRAMES, WARM_UP_FRAMES, Segments
+from .workers import each
 
 #: Segments whose gradients are averaged.
 SEGMENTS = 4
@@ -42,12 +43,10 @@ def loss_increases(graph: MixGraph, evaluator: Evaluator, parameters: ConsolePar
     if not candidates:
         return {}
     plan = plan_of(graph)
-    slopes: dict[str, list[float]] = {}
     # The first segments of a pass are those in which most stems play, the rare ones included.
-    for start in islice(Segments(evaluator.song).starts(seed=0, stream=0), SEGMENTS):
-        for part, slope in segment_slopes(plan, evaluator, parameters, start).items():
-            slopes.setdefault(part, []).append(slope)
-    return {part: _root_mean_square(slopes[part]) for part in candidates}
+    starts = islice(Segments(evaluator.song).starts(seed=0, stream=0), SEGMENTS)
+    found = each(lambda start: segment_slopes(plan, evaluator, parameters, start), starts)
+    return {part: _root_mean_square([slopes[part] for slopes in found]) for part in candidates}
 
 
 def _root_mean_square(slopes: list[float]) -> float:

@@ -6,7 +6,7 @@ import ctypes
 import sys
 
 #: Steps between two calls during a fit; a call costs about a tenth of a step.
-RELEASE_EVERY = 20
+RELEASE_EVERY = 8
 
 
 def release_unused() -> None:

@@ -156,11 +156,11 @@ class ConsoleParameters(nn.Module):
         ----------
         rate : float
             Learning rate in shares of the range per step.
-        rates : mapping of parameter name to float
-            Factors on `rate` for some names.
+        rates : mapping of str to float
+            Factors on `rate` for some parameters, by name or by key (type and name, as in `positions`).
         """
         return [
-            {"params": [tensor], "lr": rate * rates.get(key.rpartition(":")[2], 1.0)}
+            {"params": [tensor], "lr": rate * rates.get(key, rates.get(key.rpartition(":")[2], 1.0))}
             for key, tensor in self.positions.items()
         ]
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from .. import errors
@@ -26,7 +28,7 @@ from ..choices import (
 )
 from ..console import build_console, load_console
 from ..graph import Loss, MixGraph, Provenance, Stem
-from ..metrics import LOSS_RATE_HZ, match_loss
+from ..metrics import FFT_SIZES, LOSS_RATE_HZ, MatchLoss, MelFeatures, match_loss, song_features
 from ..processors.specs import SPECS
 from ..processors.twins import TwinSettings, make_twins
 from ..suites import choose_profiles
@@ -34,13 +36,16 @@ from . import start
 from .activity import activity_of
 from .begin import begin, faders_only
 from .confidence import SURE_FROM, evidence
-from .evaluate import Evaluator
+from .evaluate import EVALUATED_S, Evaluator
 from .fit import FitSettings, Fitter
+from .identify import READINGS
 from .parameters import ConsoleParameters, parts, plan_of, send_id, without_parts
 from .prune import PruneState, prune_round
+from .sensitivity import error_bars
 from .snap import snap
 from .state import SearchState, fingerprint_of
 from .tidy import fold, tidy
+from .workers import each, side_by_side
 from .working_set import WorkingSet
 
 #: Weight of the L1 norm of the dry/wet weights; in the second half of the console's fit and after.
@@ -58,10 +63,16 @@ Progress = Callable[[str, float, str], None]
 
 @dataclass(frozen=True)
 class Effort:
-    """How much work a search does.
+    """How much work a search does; a step hears `fit.SEGMENTS_PER_STEP` segments.
 
     Attributes
     ----------
+    evaluated_s : float
+        Longest part of the song that losses are taken over between the phases and while pruning.
+    readings : int
+        How often filters and dynamics are read off the song in turn before descent.
+    error_bars : bool
+        Whether settings get error bars (they always do where values are to be rounded).
     keep_all : bool
         Whether delays and gates that nothing speaks for at the start are fitted, too.
     """
@@ -70,13 +81,18 @@ class Effort:
     console_steps: int
     rounds: int
     round_steps: int
+    evaluated_s: float = EVALUATED_S
+    readings: int = READINGS
+    error_bars: bool = True
     keep_all: bool = False
 
 
 EFFORTS: dict[str, Effort] = {
-    Quality.draft: Effort(gain_pan_steps=10, console_steps=16, rounds=1, round_steps=5),
-    Quality.standard: Effort(gain_pan_steps=40, console_steps=120, rounds=3, round_steps=15),
-    Quality.best: Effort(gain_pan_steps=150, console_steps=600, rounds=8, round_steps=60),
+    Quality.draft: Effort(
+        gain_pan_steps=6, console_steps=8, rounds=1, round_steps=3, evaluated_s=8.0, readings=1, error_bars=False
+    ),
+    Quality.standard: Effort(gain_pan_steps=20, console_steps=60, rounds=3, round_steps=8),
+    Quality.best: Effort(gain_pan_steps=80, console_steps=300, rounds=8, round_steps=30),
 }
 
 
@@ -177,6 +193,7 @@ class Search:
         self.state = self._load(resume)
         rates = TwinSettings.for_search(sample_rate_hz=LOSS_RATE_HZ, design_rate_hz=sample_rate_hz)
         self.twins = make_twins(rates, laws=laws).to(self.device)
+        self._meter = MatchLoss()
 
     # ------------------------------------------------------------------ phases
 
@@ -184,6 +201,10 @@ class Search:
         """Search and return the sparse graph with its provenance."""
         if not np.any(self.song.mix):
             raise errors.AudioContentError("the mix is digital silence; choose another file or another --start/--end")
+        with side_by_side(self.device):
+            return self._run()
+
+    def _run(self) -> MixGraph:
         if self.state.phase == "new":
             self._report("start", 0.0, "least squares")
             self._start()
@@ -217,7 +238,7 @@ class Search:
         parameters = self._trainable(only)
         evaluator = self._evaluator(self.console, parameters)
         fitter = Fitter(self.song, parameters, self.twins, seed=self.settings.seed, device=self.device)
-        before = evaluator.refresh(only)
+        before = evaluator.measure(only, parameters)
         settings = FitSettings(self.effort.gain_pan_steps, rate_share=0.25, stream=_STREAM_GAIN_PAN)
         self.state.gain_pan_loss = self._fit_if_better(fitter, evaluator, only, settings, before, "gain and pan")
         faders = parameters.to_graph(only)
@@ -238,12 +259,13 @@ class Search:
             gains=gains,
             loss_of=lambda graph: self._loss_of(evaluator, graph),
             limits=self.limits,
+            readings=self.effort.readings,
             keep_all=self.effort.keep_all,
         )
 
     def _fit_console(self, active: MixGraph, fitter: Fitter, evaluator: Evaluator) -> None:
         steps = self.effort.console_steps
-        loss = evaluator.refresh(active)
+        loss = evaluator.measure(active, fitter.parameters)
         halves = [(_STREAM_CONSOLE, 0.0, 1.0), (_STREAM_SPARSE, SPARSITY, 0.7)]
         for half, (stream, sparsity, share) in enumerate(halves):
             settings = FitSettings(steps // 2, sparsity=sparsity, rate_share=share, stream=stream)
@@ -283,14 +305,14 @@ class Search:
             self._report(title, step / max(settings.steps, 1), f"loss {loss:.4f}")
 
         fitter.run(graph, settings, progress=progress)
-        after = evaluator.refresh(graph)
+        after = evaluator.measure(graph, fitter.parameters)
         # A little is given up for sparser weights: the next round of pruning lives off it.
         if after <= loss + self.settings.tolerance * settings.sparsity / SPARSITY / 4:
             return after
         with torch.no_grad():
             for key, tensor in fitter.parameters.positions.items():
                 tensor.copy_(before[key])
-        return evaluator.refresh(graph)
+        return loss
 
     def _is_gains_and_pans(self) -> bool:
         return self.state.loss["gain_pan"] <= self.settings.tolerance
@@ -313,22 +335,23 @@ class Search:
         )
         graph = fold(self._refitted(graph, evaluator, "settle", _STREAM_TIDY))
         self._report("weigh", 0.0, f"{len(graph.processors)} processors")
+        if parts(graph):
+            graph = self._weighed(graph, evaluator)
+        if self.settings.snap:
+            graph = snap(graph, loss_of=loss_of, ceiling=loss_of(graph) + self.settings.tolerance, limits=self.limits)
+        return self._described(graph)
+
+    def _weighed(self, graph: MixGraph, evaluator: Evaluator) -> MixGraph:
+        """The graph with the evidence of its parts."""
+        bars = {}
+        if self.effort.error_bars or self.settings.snap:
+            bars = error_bars(graph, self.song, self.twins, device=self.device, limits=self.limits)
         evaluator.parameters = self._trainable(graph)
         loss = evaluator.refresh(graph)
-        if parts(graph):
-            graph = evidence(
-                graph,
-                # Once it is sure that a part is needed, half of the song tells how much.
-                lambda part: evaluator.trial([part], ceiling=loss + SURE_FROM),
-                loss=loss,
-                song=self.song,
-                twins=self.twins,
-                device=self.device,
-                limits=self.limits,
-            )
-        if self.settings.snap:
-            graph = snap(graph, loss_of=loss_of, ceiling=max(loss + self.settings.tolerance, loss), limits=self.limits)
-        return self._described(graph)
+        # Once it is sure that a part is needed, half of the song tells how much.
+        weighed = evidence(graph, lambda part: evaluator.trial([part], ceiling=loss + SURE_FROM), loss=loss, bars=bars)
+        evaluator.forget()
+        return weighed
 
     def _refitted(self, graph: MixGraph, evaluator: Evaluator, title: str, stream: int) -> MixGraph:
         """The graph with its settings fitted a little more, where that helps."""
@@ -336,9 +359,8 @@ class Search:
             return graph
         parameters = self._trainable(graph)
         fitter = Fitter(self.song, parameters, self.twins, seed=self.settings.seed, device=self.device)
-        evaluator.parameters = parameters
         settings = FitSettings(self.effort.round_steps, rate_share=0.4, stream=stream)
-        self._fit_if_better(fitter, evaluator, graph, settings, evaluator.refresh(graph), title)
+        self._fit_if_better(fitter, evaluator, graph, settings, evaluator.measure(graph, parameters), title)
         return parameters.to_graph(graph)
 
     def _described(self, graph: MixGraph) -> MixGraph:
@@ -361,7 +383,14 @@ class Search:
     # ------------------------------------------------------------------ helpers
 
     def _evaluator(self, graph: MixGraph, parameters: ConsoleParameters) -> Evaluator:
-        return Evaluator(self.song, parameters, self.twins, nodes=len(graph.nodes), device=self.device)
+        return Evaluator(
+            self.song,
+            parameters,
+            self.twins,
+            nodes=len(graph.nodes),
+            device=self.device,
+            evaluated_s=self.effort.evaluated_s,
+        )
 
     def _loss_of(self, evaluator: Evaluator, graph: MixGraph) -> float:
         """L_a of any graph over the evaluated windows."""
@@ -381,12 +410,24 @@ class Search:
         values = held.for_plan(plan, held.values())
         out = np.zeros((2, self.song.frames), dtype=np.float32)
         warm_up, block = 3 * LOSS_RATE_HZ, 10 * LOSS_RATE_HZ
-        for first in range(0, self.song.frames, block):
+
+        def render(first: int) -> None:
             inputs = self.song.segment(plan.inputs, start=first - warm_up, frames=block + warm_up, device=self.device)
             piece = plan.render(self.twins, inputs, values, start_frame=first - warm_up)[:, warm_up:].cpu().numpy()
             width = min(block, self.song.frames - first)
             out[:, first : first + width] = piece[:, :width]
-        return match_loss(out, self.song.mix)["total"]
+
+        each(render, range(0, self.song.frames, block))
+        return match_loss(self._song_features(out), self._mix_features)["total"]
+
+    @cached_property
+    def _mix_features(self) -> MelFeatures:
+        return self._song_features(np.asarray(self.song.mix))
+
+    def _song_features(self, audio: npt.NDArray[np.float32]) -> MelFeatures:
+        return MelFeatures(
+            tuple(each(lambda n: song_features(audio, loss=self._meter, sizes=(n,)).magnitudes[0], FFT_SIZES))
+        )
 
     def _trainable(self, graph: MixGraph) -> ConsoleParameters:
         return ConsoleParameters(graph, device=self.device, limits=self.limits)

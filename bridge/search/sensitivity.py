@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,7 @@ from .node_signals import BATCH, NodeSignals
 from .parameters import Limits, position_of, send_id
 from .rewrite import longest_within
 from .segments import SCORED_FRAMES, WARM_UP_FRAMES
+from .workers import each
 from .working_set import WorkingSet
 
 #: Growth of L_a that an error bar stands for.
@@ -124,22 +126,26 @@ def error_bars(
     loudness = channel_loudness(graph, song)
     chosen = choose_windows(loudness, WINDOWS)
     meter = MatchLoss().to(device)
-    lines: dict[tuple[str, str], list[_Line]] = {}
-    probes: dict[tuple[str, str], _Probe] = {}
-    for window in chosen:
+
+    def look(window: int) -> list[tuple[tuple[str, str], _Probe, _Line]]:
         of_window = _Window(graph, song, twins, meter, start=window * SCORED_FRAMES, device=device)
+        seen: list[tuple[tuple[str, str], _Probe, _Line]] = []
         for channel, levels in loudness.items():
             best = sorted(chosen, key=lambda k: (-levels[k], k))[:WINDOWS_PER_CHANNEL]
             heard = float(sum(levels[k] for k in best))
-            if window not in best or heard <= 0.0:
-                continue
-            weight = float(levels.sum()) / heard / len(levels)
-            for key, probe, line in of_window.lines(channel, weight, limits):
-                probes[key] = probe
-                lines.setdefault(key, []).append(line)
+            if window in best and heard > 0.0:
+                seen += of_window.lines(channel, float(levels.sum()) / heard / len(levels), limits)
+        return seen
+
+    lines: dict[tuple[str, str], list[_Line]] = {}
+    probes: dict[tuple[str, str], _Probe] = {}
+    for key, probe, line in chain.from_iterable(each(look, chosen)):
+        probes[key] = probe
+        lines.setdefault(key, []).append(line)
+    bars = each(lambda key: _bar(probes[key], lines[key], bar_loss), probes)
     found: dict[str, dict[str, float]] = {}
-    for (node_id, name), probe in probes.items():
-        found.setdefault(node_id, {})[name] = _bar(probe, lines[node_id, name], bar_loss)
+    for (node_id, name), bar in zip(probes, bars, strict=True):
+        found.setdefault(node_id, {})[name] = bar
     return found
 
 

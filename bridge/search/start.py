@@ -23,6 +23,7 @@ from ..processors.equations import compressor_gain_db, db_to_gain, gain_and_pan,
 from ..processors.reference import detector_level_db
 from ..processors.specs import DELAY_TAPS, GAIN_PAN, spec_of
 from .parameters import always_wet
+from .workers import each
 from .working_set import WorkingSet
 
 Array = npt.NDArray[np.float64]
@@ -73,8 +74,8 @@ def least_squares_gains(song: WorkingSet) -> Array:
     count = len(song.stems)
     gram = np.zeros((2, count + 1, count + 1))
     for start in range(0, song.frames, _BLOCK):
-        block = slice(start, start + _BLOCK)
-        rows = [_weighted(a[:, block], taps) for a in (*song.stems, song.mix)]
+        blocks = [a[:, start : start + _BLOCK] for a in (*song.stems, song.mix)]
+        rows = each(lambda block: _weighted(block, taps), blocks)
         stacked = np.stack(rows, axis=1)
         gram += stacked @ stacked.transpose(0, 2, 1)
     gains = np.zeros((count, 2))

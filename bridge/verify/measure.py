@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from ..audio import Aligner, resample
 from ..features import Signal, energy, octave_levels_db, power_to_db
-from ..metrics import LOSS_RATE_HZ, MatchLoss, match_loss
+from ..metrics import LOSS_RATE_HZ, MatchLoss, match_loss, song_features
 from .results import DEEPEST_NULL_DB
 
 
@@ -75,7 +75,7 @@ class LossMeter:
     def __init__(self, target: Signal, *, sample_rate_hz: int) -> None:
         self._rate_hz = sample_rate_hz
         self._loss = MatchLoss()
-        self._target = self._at_loss_rate(target)
+        self._target = song_features(self._at_loss_rate(target), loss=self._loss)
 
     def _at_loss_rate(self, audio: Signal) -> npt.NDArray[np.float32]:
         return resample(audio, from_hz=self._rate_hz, to_hz=LOSS_RATE_HZ)
