@@ -38,6 +38,9 @@ RATE_FACTORS = {
     "reverb:freeverb:pre_delay_ms": 0.0,
 }
 
+#: Decay of AdamW's means of gradients and of their squares: so few steps leave no time for a long momentum.
+BETAS = (0.7, 0.95)
+
 #: Segments whose gradients are averaged in a step, side by side where there are cores.
 SEGMENTS_PER_STEP = 2
 
@@ -89,7 +92,7 @@ class Fitter:
         if not graph.processors or not settings.steps:
             return
         groups = self.parameters.groups(rate=BASE_RATE * settings.rate_share, rates=RATE_FACTORS)
-        optimiser = torch.optim.AdamW(groups, weight_decay=0.0, betas=(0.9, 0.95))
+        optimiser = torch.optim.AdamW(groups, weight_decay=0.0, betas=BETAS)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate_at(step, settings.steps))
         starts = self.segments.starts(seed=self.seed, stream=settings.stream)
         for step in range(settings.steps):
