@@ -91,8 +91,8 @@ EFFORTS: dict[str, Effort] = {
     Quality.draft: Effort(
         gain_pan_steps=6, console_steps=8, rounds=1, round_steps=3, evaluated_s=8.0, readings=1, error_bars=False
     ),
-    Quality.standard: Effort(gain_pan_steps=20, console_steps=60, rounds=3, round_steps=8),
-    Quality.best: Effort(gain_pan_steps=80, console_steps=300, rounds=8, round_steps=30),
+    Quality.standard: Effort(gain_pan_steps=20, console_steps=80, rounds=3, round_steps=8),
+    Quality.best: Effort(gain_pan_steps=80, console_steps=400, rounds=8, round_steps=30),
 }
 
 
