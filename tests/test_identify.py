@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from mixbridge.bridge.graph import VolumePoint, volume_gains
 from mixbridge.bridge.metrics import LOSS_RATE_HZ
 from mixbridge.bridge.processors.equations import channel_gains
 from mixbridge.bridge.processors.reference import apply_processor, detector_level_db, eq_sections
-from mixbridge.bridge.processors.specs import EQ, GAIN_PAN, spec_of
+from mixbridge.bridge.processors.specs import EQ, GAIN_PAN, REVERB, spec_of
 from mixbridge.bridge.search.identify import Identified, Scope, identify
 from mixbridge.bridge.search.identify_frames import FRAME, frame_levels_db
 from mixbridge.bridge.search.identify_linear import linear_responses
@@ -23,7 +24,9 @@ from mixbridge.bridge.search.working_set import WorkingSet
 
 RATE = LOSS_RATE_HZ
 
-DRY = Scope(compressors=False, gates=False, volumes=False, reverb=False, echoes=False, master_compressor=False)
+DRY = Scope(
+    compressors=False, gates=False, volumes=False, reverb=False, room=False, echoes=False, master_compressor=False
+)
 
 
 @functools.cache
@@ -185,7 +188,7 @@ COMPRESSORS = {
 @pytest.fixture(scope="module")
 def compressed() -> Identified:
     stems, wet = _song(seconds=20.0, extra={kind: [("compressor", c)] for kind, c in COMPRESSORS.items()})
-    scope = Scope(reverb=False, echoes=False, gates=False)
+    scope = Scope(reverb=False, room=False, echoes=False, gates=False)
     return identify(_working_set(stems, sum(wet.values())), sample_rate_hz=RATE, scope=scope)
 
 
@@ -213,7 +216,9 @@ def test_a_bus_compressor_is_told_from_those_of_tracks() -> None:
     stems, wet = _song(seconds=20.0)
     bus = {"threshold_db": -20.0, "ratio": 4.0, "attack_ms": 5.0, "release_ms": 100.0}
     mix = _processed(wet["drum"] + wet["bass"], [("compressor", bus)]) + wet["chords"] + wet["lead"]
-    scope = Scope(buses={"rhythm": ("drum", "bass")}, reverb=False, echoes=False, gates=False, compressors=False)
+    scope = Scope(
+        buses={"rhythm": ("drum", "bass")}, reverb=False, room=False, echoes=False, gates=False, compressors=False
+    )
     found = identify(_working_set(stems, mix), sample_rate_hz=RATE, scope=scope)
     assert found.compressors["rhythm"].is_real
     assert found.compressors["rhythm"].parameters["threshold_db"] == pytest.approx(-20.0, abs=2.0)
@@ -223,7 +228,7 @@ def test_a_bus_compressor_is_told_from_those_of_tracks() -> None:
 def test_a_gate_is_found() -> None:
     gate = {"threshold_db": -22.0, "ratio": 10.0, "range_db": 60.0, "attack_ms": 1.0, "release_ms": 60.0}
     stems, wet = _song(seconds=20.0, extra={"chords": [("gate", gate)]})
-    scope = Scope(reverb=False, echoes=False, compressors=False, master_compressor=False)
+    scope = Scope(reverb=False, room=False, echoes=False, compressors=False, master_compressor=False)
     found = identify(_working_set(stems, sum(wet.values())), sample_rate_hz=RATE, scope=scope)
     assert {c for c, fit in found.gates.items() if fit.is_real} == {"chords"}
     # The gate hears the track behind an EQ that is not exactly known; the descent does the rest.
@@ -256,7 +261,7 @@ def test_fades_of_the_mix() -> None:
     mix = sum(wet.values())
     frames = mix.shape[1]
     song = _working_set(stems, mix * _curve_points(true, frames))
-    found = identify(song, sample_rate_hz=RATE, scope=Scope(reverb=False, echoes=False, gates=False))
+    found = identify(song, sample_rate_hz=RATE, scope=Scope(reverb=False, room=False, echoes=False, gates=False))
     assert set(found.volumes) == {"master"}
     assert len(found.volumes["master"]) <= 6
     errors = _level_errors_db(found.volumes["master"], true, frames=frames)
@@ -275,7 +280,7 @@ def test_a_ride_of_one_track() -> None:
     stems, wet = _song(seconds=20.0)
     frames = wet["chords"].shape[1]
     wet["chords"] = wet["chords"] * _curve_points(true, frames)
-    scope = Scope(reverb=False, echoes=False, gates=False)
+    scope = Scope(reverb=False, room=False, echoes=False, gates=False)
     found = identify(_working_set(stems, sum(wet.values())), sample_rate_hz=RATE, scope=scope)
     assert set(found.volumes) == {"chords"}
     assert len(found.volumes["chords"]) <= 6
@@ -322,3 +327,41 @@ def test_a_mix_in_which_no_reverb_helps_has_none() -> None:
     found = identify(_working_set(stems, sum(wet.values()) + noise), sample_rate_hz=RATE)
     assert found.reverb is not None
     assert not found.reverb.is_real
+
+
+ROOM_ONLY = replace(DRY, room=True)
+
+
+def _with_send(law: str, **settings: float) -> tuple[WorkingSet, dict[str, float]]:
+    """Dry channels and one reverb, with what each stem sends to it (linear)."""
+    stems = {kind: _stem(kind, seconds=10.0, seed=4) for kind in KINDS}
+    sends = dict(zip(KINDS, (0.3, 0.0, 0.6, 0.15), strict=True))
+    wet = {kind: _processed(stems[kind], list(SETTINGS[kind].items())) for kind in KINDS}
+    send = sum(sends[kind] * wet[kind] for kind in KINDS)
+    parameters = {**REVERB.defaults(), "level_db": 0.0, **settings}
+    mix = sum(wet.values()) + apply_processor("reverb", send, parameters=parameters, sample_rate_hz=RATE, law=law)
+    return _working_set(stems, mix), sends
+
+
+@pytest.mark.parametrize("decay_s", [0.9, 2.2])
+def test_a_reverb_of_fixed_reflections_and_its_sends(decay_s: float) -> None:
+    song, sends = _with_send("freeverb", decay_s=decay_s, high_decay_ratio=0.6)
+    found = identify(song, sample_rate_hz=RATE, scope=ROOM_ONLY).room
+    assert found is not None
+    assert found.is_real
+    assert found.parameters["decay_s"] == pytest.approx(decay_s, rel=0.2)
+    # The filter of a sustained sound explains part of its reverberation before the reverb is looked for.
+    within_db = {"drum": 2.0, "lead": 3.0, "chords": 7.0}
+    for kind, level_db in zip(KINDS, found.sends_db, strict=True):
+        if sends[kind] > 0.0:
+            assert level_db == pytest.approx(20.0 * math.log10(sends[kind]), abs=within_db[kind]), kind
+        else:
+            assert level_db < -30.0, kind
+
+
+def test_another_reverb_is_not_taken_for_that_of_fixed_reflections() -> None:
+    song, _ = _with_send("", decay_s=1.5, high_decay_ratio=0.5)
+    found = identify(song, sample_rate_hz=RATE, scope=ROOM_ONLY).room
+    assert found is not None
+    assert not found.is_real
+    assert found.explained < 1e-3

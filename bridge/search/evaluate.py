@@ -25,7 +25,7 @@ from ..metrics import FFT_SIZES, LOSS_RATE_HZ, WARM_UP_S, MatchLoss, MelFeatures
 from ..processors.specs import SEND_LEVEL
 from ..render import buses_inner_first
 from .engine import SEND, VOLUME_AUTOMATION, Plan, send_gain
-from .memory import release_unused
+from .memory import RELEASE_EVERY, release_unused
 from .parameters import ConsoleParameters, plan_of, send_id, volume_id
 from .workers import each
 from .working_set import WorkingSet
@@ -216,6 +216,8 @@ class Evaluator:
         if trial.plan is None:
             return Judgement(self.loss, dict(self.stem_error_db))
         self.trials += 1
+        if self.trials % RELEASE_EVERY == 0:
+            release_unused()
         plan, values = trial.plan, self.parameters.for_plan(trial.plan, self._values)
         margin = HOPELESS_FACTOR * (ceiling - self.loss)
 

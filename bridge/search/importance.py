@@ -23,6 +23,7 @@ from ..graph import MixGraph
 from ..processors.specs import MIX, SEND_LEVEL
 from .engine import SEND, Plan
 from .evaluate import Evaluator
+from .memory import release_unused
 from .parameters import ConsoleParameters, parts, plan_of
 from .segments import SCORED_FRAMES, WARM_UP_FRAMES, Segments
 from .workers import each
@@ -45,7 +46,9 @@ def loss_increases(graph: MixGraph, evaluator: Evaluator, parameters: ConsolePar
     plan = plan_of(graph)
     # The first segments of a pass are those in which most stems play, the rare ones included.
     starts = islice(Segments(evaluator.song).starts(seed=0, stream=0), SEGMENTS)
+    release_unused()
     found = each(lambda start: segment_slopes(plan, evaluator, parameters, start), starts)
+    release_unused()
     return {part: _root_mean_square([slopes[part] for slopes in found]) for part in candidates}
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ctypes
 import sys
 
-#: Steps between two calls during a fit; a call costs about a tenth of a step.
-RELEASE_EVERY = 8
+#: Steps of a fit, or trials while pruning, between two calls; a call costs about a tenth of a step.
+RELEASE_EVERY = 4
 
 
 def release_unused() -> None:

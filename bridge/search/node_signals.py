@@ -19,7 +19,7 @@ from ..render import buses_inner_first
 from .working_set import WorkingSet
 
 #: Settings rendered at once.
-BATCH = 8
+BATCH = 4
 
 
 class NodeSignals:

@@ -28,6 +28,7 @@ from ..metrics import MatchLoss, MelFeatures, match_terms
 from ..processors.specs import DELAY_TAPS, MIX, SEND_LEVEL, SPECS, Parameter
 from ..render import buses_inner_first
 from .amounts import EQ_BANDS, EQ_PASSES, allowed, pass_is_off
+from .memory import release_unused
 from .node_signals import BATCH, NodeSignals
 from .parameters import Limits, position_of, send_id
 from .rewrite import longest_within
@@ -135,6 +136,7 @@ def error_bars(
             heard = float(sum(levels[k] for k in best))
             if window in best and heard > 0.0:
                 seen += of_window.lines(channel, float(levels.sum()) / heard / len(levels), limits)
+                release_unused()
         return seen
 
     lines: dict[tuple[str, str], list[_Line]] = {}
