@@ -37,6 +37,8 @@ FIRST_CHUNK = 48  # where the chunks of a .vstpreset begin: after its header
 LSP_STATE = b"LSPS"  # how the state of an LSP plugin begins
 CONTINUOUS_STEPS = 1000  # parameters with more steps are knobs, those with fewer are switches
 LOAD_LIMIT_S, LOAD_PAUSE_S = 60.0, 0.05
+STEADY_S = 1.5  # what a plugin loads in the background is there when nothing changed for so long
+MEMORY_LATER = ("Artistic Delay",)  # plugins that get memory in the background once their settings arrived
 
 
 def render(chain: Mapping[str, Any], plugin_folders: list[Path]) -> Audio:
@@ -140,6 +142,8 @@ def run_vst3(insert: Mapping[str, Any], audio: Audio, rate_hz: int, plugin_folde
     # Set once more this way, as pedalboard forgets what came by preset at the next reset.
     plugin.raw_state = plugin.raw_state
     settle(plugin, rate_hz)
+    if any(name in info["name"] for name in MEMORY_LATER):
+        wait_for_memory(plugin, rate_hz)
     if insert["files"]:
         wait_for_files(plugin, rate_hz, list(insert["files"].values()))
     late = insert["latency_samples"]
@@ -178,13 +182,25 @@ def wait_for_files(plugin: Any, rate_hz: int, files: list[str]) -> None:
     impulse = np.zeros((2, blocks * BLOCK_FRAMES), dtype=np.float32)
     impulse[:, 0] = 1.0
     audible = any(response.any() for response in responses)
-    heard: list[Any] = []
-    until_s = time.monotonic() + LOAD_LIMIT_S
-    while len(heard) < 3 or np.ptp(heard, axis=0).max() > 1e-7 or heard[0].any() != audible:
-        if time.monotonic() > until_s:
+    last = np.zeros_like(impulse)
+    began_s = steady_from_s = time.monotonic()
+    while time.monotonic() - steady_from_s < STEADY_S:
+        heard = plugin(impulse, rate_hz, buffer_size=BLOCK_FRAMES, reset=False)
+        now_s = time.monotonic()
+        if np.abs(heard - last).max() > 1e-7 or heard.any() != audible:
+            steady_from_s = now_s
+        if now_s - began_s > LOAD_LIMIT_S:
             raise SystemExit(f"{files[0]}: the plugin does not load it; check its version")
+        last = heard
         time.sleep(LOAD_PAUSE_S)
-        heard = [*heard[-2:], plugin(impulse, rate_hz, buffer_size=BLOCK_FRAMES, reset=False)]
+
+
+def wait_for_memory(plugin: Any, rate_hz: int) -> None:
+    """Run silence while a plugin gets its memory from a thread of its own."""
+    until_s = time.monotonic() + STEADY_S
+    while time.monotonic() < until_s:
+        plugin(SILENCE, rate_hz, reset=False)
+        time.sleep(LOAD_PAUSE_S / 10.0)
 
 
 @functools.lru_cache(maxsize=8)

@@ -364,4 +364,4 @@ def test_another_reverb_is_not_taken_for_that_of_fixed_reflections() -> None:
     found = identify(song, sample_rate_hz=RATE, scope=ROOM_ONLY).room
     assert found is not None
     assert not found.is_real
-    assert found.explained < 1e-3
+    assert found.explained < 0.01

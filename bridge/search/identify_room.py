@@ -44,7 +44,7 @@ _BANDS = 256
 
 #: The reverb is taken for real when it explains this share of the residual's energy. Chance explains less than
 #: 0.0001 (songs with other reverbs), this reverb 0.15 where the dry channels are known as well as they usually are.
-_REAL_SHARE = 0.005
+_REAL_SHARE = 0.02
 
 #: Ridge of the normal equations, relative to the largest stem.
 _RIDGE = 1e-6
