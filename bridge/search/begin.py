@@ -65,7 +65,6 @@ def begin(
     gains: start.Array,
     loss_of: LossOf,
     limits: Mapping[str, Mapping[str, tuple[float, float]]],
-    readings: int,
     keep_all: bool,
 ) -> MixGraph:
     """Give a console its start values.
@@ -81,8 +80,6 @@ def begin(
         L_a of a graph, whose settings may be any.
     limits
         Ranges that plugins keep to, by type and parameter.
-    readings : int
-        As for `identify`.
     keep_all : bool
         Keep delays without a clear echo and gates that were not identified, too.
 
@@ -91,7 +88,7 @@ def begin(
     MixGraph
         Without the parts that nothing speaks for; with volume automation where it was found.
     """
-    found = identify(song, sample_rate_hz=console.sample_rate_hz, scope=scope_of(console, limits), readings=readings)
+    found = identify(song, sample_rate_hz=console.sample_rate_hz, scope=scope_of(console, limits))
     begun = start.with_start_values(console, song, gains, echoes=found.echoes)
     begun = start.with_values(begun, {p.id: {**p.parameters, MIX.name: p.mix} for p in faders.processors})
     begun = _best(begun, found, loss_of, limits)

@@ -38,7 +38,6 @@ from .begin import begin, faders_only
 from .confidence import SURE_FROM, evidence
 from .evaluate import EVALUATED_S, Evaluator
 from .fit import FitSettings, Fitter
-from .identify import READINGS
 from .parameters import ConsoleParameters, parts, plan_of, send_id, without_parts
 from .prune import PruneState, prune_round
 from .sensitivity import error_bars
@@ -69,8 +68,6 @@ class Effort:
     ----------
     evaluated_s : float
         Longest part of the song that losses are taken over between the phases and while pruning.
-    readings : int
-        How often filters and dynamics are read off the song in turn before descent.
     error_bars : bool
         Whether settings get error bars (they always do where values are to be rounded).
     keep_all : bool
@@ -82,14 +79,13 @@ class Effort:
     rounds: int
     round_steps: int
     evaluated_s: float = EVALUATED_S
-    readings: int = READINGS
     error_bars: bool = True
     keep_all: bool = False
 
 
 EFFORTS: dict[str, Effort] = {
     Quality.draft: Effort(
-        gain_pan_steps=6, console_steps=8, rounds=1, round_steps=3, evaluated_s=8.0, readings=1, error_bars=False
+        gain_pan_steps=6, console_steps=12, rounds=1, round_steps=5, evaluated_s=16.0, error_bars=False
     ),
     Quality.standard: Effort(gain_pan_steps=20, console_steps=80, rounds=3, round_steps=8),
     Quality.best: Effort(gain_pan_steps=80, console_steps=400, rounds=8, round_steps=30),
@@ -259,7 +255,6 @@ class Search:
             gains=gains,
             loss_of=lambda graph: self._loss_of(evaluator, graph),
             limits=self.limits,
-            readings=self.effort.readings,
             keep_all=self.effort.keep_all,
         )
 
