@@ -25,6 +25,10 @@ BUTTERWORTH_QS: dict[int, tuple[float, ...]] = {
 DOUBLE_FIRST_ORDER_QS = (0.5,)
 
 
+#: Name of the law of the reverb whose reflections are at fixed times (module `freeverb`).
+FREEVERB = "freeverb"
+
+
 @dataclass(frozen=True)
 class Law:
     """What a processor does with its parameters.
@@ -87,7 +91,7 @@ LAWS: dict[str, Law] = {
             linked=False,
             gate="power",
         ),
-        Law("freeverb", ("reverb",), cut_qs=DOUBLE_FIRST_ORDER_QS, reverb="freeverb", beside=True),
+        Law(FREEVERB, ("reverb",), cut_qs=DOUBLE_FIRST_ORDER_QS, reverb="freeverb", beside=True),
     )
 }
 

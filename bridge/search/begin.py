@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ..graph import MixGraph, Node, Processor, VolumePoint
+from ..processors.laws import FREEVERB
 from ..processors.specs import MIX
 from . import start
 from .identify import Identified, Scope, identify
+from .identify_reverb import ReverbFit
+from .identify_room import RoomFit
 from .parameters import parts, send_id, without_parts
 from .working_set import WorkingSet
-
-#: Law of the reverb of fixed reflections.
-ROOM_LAW = "freeverb"
 
 #: L_a of a graph.
 LossOf = Callable[[MixGraph], float]
@@ -92,7 +92,9 @@ def begin(
     begun = start.with_start_values(console, song, gains, echoes=found.echoes)
     begun = start.with_values(begun, {p.id: {**p.parameters, MIX.name: p.mix} for p in faders.processors})
     begun = _best(begun, found, loss_of, limits)
-    for candidate in (_with_room(begun, found), _with_reverb(begun, found)):
+    rooms = _rooms(begun)
+    for fit, returns in ((found.room, rooms), (found.reverb, _returns(begun) - rooms)):
+        candidate = _with_reverb(begun, found, fit, returns)
         if candidate is not None and loss_of(_audible(candidate)) < loss_of(_audible(begun)):
             begun = candidate
             break
@@ -195,39 +197,25 @@ def _returns(graph: MixGraph) -> set[str]:
 
 def _rooms(graph: MixGraph) -> set[str]:
     """Ids of the returns that hold the reverb of fixed reflections."""
-    return {b.id for b in graph.returns if any(p.law == ROOM_LAW for p in graph.chain(b.id))}
+    return {b.id for b in graph.returns if any(p.law == FREEVERB for p in graph.chain(b.id))}
 
 
-def _with_room(graph: MixGraph, found: Identified) -> MixGraph | None:
-    """The reverb of fixed reflections as it was found; None where it was not."""
-    rooms = _rooms(graph)
-    if found.room is None or not found.room.is_real or not rooms:
+def _with_reverb(
+    graph: MixGraph, found: Identified, fit: ReverbFit | RoomFit | None, returns: set[str]
+) -> MixGraph | None:
+    """Some returns with the reverb that was found for them and its sends; None where there is none."""
+    if fit is None or not fit.is_real or not returns:
         return None
-    return _with_sends(graph, rooms, found.room.parameters, dict(zip(found.tracks, found.room.sends_db, strict=True)))
-
-
-def _with_reverb(graph: MixGraph, found: Identified) -> MixGraph | None:
-    """Returns with the reverb that was found by its energy; None where there was none."""
-    others = _returns(graph) - _rooms(graph)
-    if found.reverb is None or not found.reverb.is_real or not others:
-        return None
-    return _with_sends(
-        graph, others, found.reverb.parameters, dict(zip(found.tracks, found.reverb.sends_db, strict=True))
-    )
-
-
-def _with_sends(
-    graph: MixGraph, returns: set[str], parameters: Mapping[str, float], levels_db: Mapping[str, float]
-) -> MixGraph:
-    """Some returns with these settings and sends from the tracks; several share the energy."""
-    reverbs = {p.id for bus_id in returns for p in graph.chain(bus_id) if p.type == "reverb"}
+    # Several returns share the energy.
     shared_db = start.share_db(len(returns))
+    levels_db = dict(zip(found.tracks, fit.sends_db, strict=True))
     sends = {
         ends: max(levels_db[ends[0]] - shared_db, start.QUIETEST_SEND_DB)
         for ends in graph.all_sends()
         if ends[0] in levels_db and ends[1] in returns
     }
-    values = {node_id: {**parameters, MIX.name: MIX.maximum} for node_id in reverbs}
+    reverbs = [p.id for bus_id in returns for p in graph.chain(bus_id) if p.type == "reverb"]
+    values = {node_id: {**fit.parameters, MIX.name: MIX.maximum} for node_id in reverbs}
     return start.with_send_levels(start.with_values(graph, values), sends)
 
 
@@ -238,8 +226,9 @@ def _unspoken_for(graph: MixGraph, found: Identified) -> set[str]:
     """
     gone: set[str] = set()
     if found.room is not None and not found.room.is_real:
-        gone |= {p.id for bus_id in _rooms(graph) for p in graph.chain(bus_id)}
-        gone |= {send_id(*ends) for ends in graph.all_sends() if ends[1] in _rooms(graph)}
+        rooms = _rooms(graph)
+        gone |= {p.id for bus_id in rooms for p in graph.chain(bus_id)}
+        gone |= {send_id(*ends) for ends in graph.all_sends() if ends[1] in rooms}
     for channel in graph.channels():
         echoes = found.echoes.get(channel.id, [])
         for node in graph.chain(channel.id):

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from ..graph import MixGraph
 from ..metrics import MatchLoss
-from ..processors.laws import KIND_SEPARATOR
-from ..processors.specs import DELAY_TAPS, GAIN_PAN, MIX
+from ..processors.laws import FREEVERB, KIND_SEPARATOR, kind_of
+from ..processors.specs import DELAY_TAPS, GAIN_PAN, MIX, REVERB
 from .engine import Observer, Plan
 from .memory import RELEASE_EVERY, release_unused
 from .parameters import ConsoleParameters, plan_of
@@ -35,7 +35,7 @@ RATE_FACTORS = {
     MIX.name: 2.0,
     GAIN_PAN.parameter("gain_db").name: 0.5,
     **{f"tap{n}_time_ms": 0.0 for n in range(1, DELAY_TAPS + 1)},
-    "reverb:freeverb:pre_delay_ms": 0.0,
+    f"{kind_of(REVERB.type, FREEVERB)}:pre_delay_ms": 0.0,
 }
 
 #: Decay of AdamW's means of gradients and of their squares: so few steps leave no time for a long momentum.

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import scipy.fft
-import scipy.linalg
-import scipy.optimize
 import scipy.signal
 
 from ..metrics import LOSS_RATE_HZ
@@ -23,7 +21,7 @@ from ..processors.equations import LOG_60_DB, REVERB_CROSSOVERS_HZ
 from ..processors.specs import DELAY_TAPS, REVERB, SEND_LEVEL
 from .identify_frames import FRAME_RATE_HZ, ChannelSettings, filtered_blocks
 from .identify_linear import Array, Audio32, LinearResponses, gains_at
-from .start import Echo, find_echoes
+from .start import Echo, find_echoes, non_negative_gains
 from .workers import each
 from .working_set import WorkingSet
 
@@ -232,18 +230,11 @@ class _Band:
         weights = 1.0 / (self.residual + 0.1)
         values = np.zeros(columns.shape[1])
         for _ in range(_REWEIGHTED):
-            values, _ = scipy.optimize.nnls(*_square(columns * weights[:, None], self.residual * weights))
+            weighted = columns * weights[:, None]
+            values = non_negative_gains(weighted.T @ weighted, weighted.T @ (self.residual * weights))
             model = columns @ values + self.floor
             weights = 1.0 / model
         return values, float(np.mean(np.log(model) + self.residual / model))
-
-
-def _square(columns: Array, right: Array) -> tuple[Array, Array]:
-    """The same least-squares problem with as many rows as unknowns."""
-    normal = columns.T @ columns
-    ridge = 1e-9 * max(float(np.diag(normal).max()), 1e-30)
-    root = scipy.linalg.cholesky(normal + ridge * np.eye(len(normal)))
-    return root, scipy.linalg.solve_triangular(root, columns.T @ right, trans=1)
 
 
 # ------------------------------------------------------------------------------- parameters

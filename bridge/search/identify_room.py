@@ -16,8 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import scipy.fft
-import scipy.linalg
-import scipy.optimize
 import soxr
 
 from ..metrics import LOSS_RATE_HZ
@@ -26,6 +24,7 @@ from ..processors.equations import gain_to_db
 from ..processors.specs import REVERB, SEND_LEVEL
 from .identify_linear import Array, Audio32
 from .identify_reverb import Rest
+from .start import non_negative_gains
 from .workers import each
 
 Spectrum = npt.NDArray[np.complex64]
@@ -131,17 +130,10 @@ class _Problem:
         power = np.add.reduceat(np.abs(response) ** 2, self.edges[:-1]) / np.diff(self.edges)
         gram = np.tensordot(power.astype(np.float64), self.products, axes=1)
         right = np.array([float(np.vdot(response, shared).real) for shared in self.shared])
-        gains, explained = _non_negative(gram, right)
+        gains = non_negative_gains(gram, right, ridge=_RIDGE)
+        explained = float(2.0 * gains @ right - gains @ gram @ gains)
         sends_db = tuple(min(max(gain_to_db(gain), SEND_LEVEL.minimum), SEND_LEVEL.maximum) for gain in gains)
         return RoomFit(parameters, sends_db, explained / max(self.energy, 1e-30))
-
-
-def _non_negative(gram: Array, right: Array) -> tuple[Array, float]:
-    """Non-negative solution of normal equations, and the energy that it explains."""
-    ridge = _RIDGE * max(float(np.diag(gram).max()), 1e-30)
-    root = scipy.linalg.cholesky(gram + ridge * np.eye(len(gram)))
-    gains, _ = scipy.optimize.nnls(root, scipy.linalg.solve_triangular(root, right, trans=1))
-    return gains, float(2.0 * gains @ right - gains @ gram @ gains)
 
 
 @functools.lru_cache(maxsize=64)

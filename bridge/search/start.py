@@ -80,11 +80,16 @@ def least_squares_gains(song: WorkingSet) -> Array:
         gram += stacked @ stacked.transpose(0, 2, 1)
     gains = np.zeros((count, 2))
     for channel in range(2):
-        normal, right = gram[channel, :count, :count], gram[channel, :count, count]
-        ridge = RIDGE * max(float(np.diag(normal).max()), 1e-12)
-        root = scipy.linalg.cholesky(normal + ridge * np.eye(count))
-        gains[:, channel], _ = scipy.optimize.nnls(root, scipy.linalg.solve_triangular(root, right, trans=1))
+        gains[:, channel] = non_negative_gains(gram[channel, :count, :count], gram[channel, :count, count])
     return gains
+
+
+def non_negative_gains(normal: Array, right: Array, *, ridge: float = RIDGE) -> Array:
+    """Non-negative solution of normal equations; `ridge` is relative to the largest unknown's energy."""
+    load = ridge * max(float(np.diag(normal).max()), 1e-30)
+    root = scipy.linalg.cholesky(normal + load * np.eye(len(normal)))
+    gains, _ = scipy.optimize.nnls(root, scipy.linalg.solve_triangular(root, right, trans=1))
+    return np.asarray(gains)
 
 
 def _weighted(audio: npt.NDArray[np.float32], taps: Array) -> Array:
