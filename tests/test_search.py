@@ -290,7 +290,7 @@ def test_pruning_gives_back_only_a_share_of_what_was_won_over_the_faders(console
     assert ceiling(0.05) == pytest.approx(0.10)
 
 
-TINY = Effort(gain_pan_steps=2, console_steps=4, rounds=2, round_steps=2)
+TINY = Effort(gain_pan_steps=2, console_steps=4, rounds=2, round_steps=2, settle_steps=2)
 
 
 def run(

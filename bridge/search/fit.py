@@ -44,6 +44,10 @@ BETAS = (0.7, 0.95)
 #: Segments whose gradients are averaged in a step, side by side where there are cores.
 SEGMENTS_PER_STEP = 2
 
+#: The learning rate rises over this share of the steps: AdamW's first steps are a full rate for every setting,
+#: however small its gradient, and would throw away what was identified.
+WARM_UP_SHARE = 0.1
+
 #: The cosine schedule ends at this share of the learning rate.
 FINAL_RATE_SHARE = 0.05
 
@@ -141,6 +145,9 @@ class Fitter:
 
 
 def _rate_at(step: int, steps: int) -> float:
+    rise = round(WARM_UP_SHARE * steps)
+    if step < rise:
+        return (step + 1) / (rise + 1)
     return FINAL_RATE_SHARE + (1.0 - FINAL_RATE_SHARE) * 0.5 * (1.0 + math.cos(math.pi * step / steps))
 
 

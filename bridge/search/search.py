@@ -53,6 +53,9 @@ SPARSITY = 1e-4
 #: Random segments of the phases of a search are drawn from streams of their own.
 _STREAM_GAIN_PAN, _STREAM_CONSOLE, _STREAM_SPARSE, _STREAM_TIDY, _STREAM_SHARED, _STREAM_ROUND = 1, 2, 3, 4, 5, 100
 
+#: Learning rates after the console's fit, in shares of it: what is left is near its place.
+_SETTLED_RATE_SHARE = 0.4
+
 #: Tidying may take the loss up by this share of the tolerance; what it saves is nodes.
 _TIDY_SHARE = 0.25
 
@@ -66,6 +69,9 @@ class Effort:
 
     Attributes
     ----------
+    settle_steps : int
+        Steps of the fit of what is left in the end. They are cheap, few processors being left, and win back
+        most of what pruning gave away.
     evaluated_s : float
         Longest part of the song that losses are taken over between the phases and while pruning.
     error_bars : bool
@@ -78,6 +84,7 @@ class Effort:
     console_steps: int
     rounds: int
     round_steps: int
+    settle_steps: int
     evaluated_s: float = EVALUATED_S
     error_bars: bool = True
     keep_all: bool = False
@@ -85,10 +92,16 @@ class Effort:
 
 EFFORTS: dict[str, Effort] = {
     Quality.draft: Effort(
-        gain_pan_steps=6, console_steps=12, rounds=1, round_steps=5, evaluated_s=16.0, error_bars=False
+        gain_pan_steps=6,
+        console_steps=12,
+        rounds=1,
+        round_steps=5,
+        settle_steps=6,
+        evaluated_s=16.0,
+        error_bars=False,
     ),
-    Quality.standard: Effort(gain_pan_steps=20, console_steps=80, rounds=3, round_steps=8),
-    Quality.best: Effort(gain_pan_steps=80, console_steps=400, rounds=8, round_steps=30),
+    Quality.standard: Effort(gain_pan_steps=20, console_steps=64, rounds=3, round_steps=8, settle_steps=32),
+    Quality.best: Effort(gain_pan_steps=80, console_steps=400, rounds=8, round_steps=30, settle_steps=120),
 }
 
 
@@ -280,7 +293,10 @@ class Search:
         )
         sparsity = SPARSITY if number < self.effort.rounds else 0.0
         settings = FitSettings(
-            self.effort.round_steps, sparsity=sparsity, rate_share=0.4, stream=_STREAM_ROUND + number
+            self.effort.round_steps,
+            sparsity=sparsity,
+            rate_share=_SETTLED_RATE_SHARE,
+            stream=_STREAM_ROUND + number,
         )
         loss = self._fit_if_better(fitter, evaluator, prune.graph, settings, loss, f"fit {number}/{self.effort.rounds}")
         self.state.removed = list(prune.removed)
@@ -320,15 +336,17 @@ class Search:
 
         self._report("tidy", 0.0, f"{len(graph.processors)} processors")
         loss = loss_of(graph)
+        shared = FitSettings(self.effort.round_steps, rate_share=_SETTLED_RATE_SHARE, stream=_STREAM_SHARED)
+        settled = FitSettings(self.effort.settle_steps, rate_share=_SETTLED_RATE_SHARE, stream=_STREAM_TIDY)
         graph = tidy(
             graph,
             loss_of,
             ceiling=max(loss, min(loss + _TIDY_SHARE * self.settings.tolerance, ceiling)),
             limits=self.limits,
-            refit=lambda candidate: self._refitted(candidate, evaluator, "share reverb", _STREAM_SHARED),
+            refit=lambda candidate: self._refitted(candidate, evaluator, shared, "share reverb"),
             activity=activity_of(graph, self.song, self.twins, device=self.device),
         )
-        graph = fold(self._refitted(graph, evaluator, "settle", _STREAM_TIDY))
+        graph = fold(self._refitted(graph, evaluator, settled, "settle"))
         self._report("weigh", 0.0, f"{len(graph.processors)} processors")
         if parts(graph):
             graph = self._weighed(graph, evaluator)
@@ -348,13 +366,12 @@ class Search:
         evaluator.forget()
         return weighed
 
-    def _refitted(self, graph: MixGraph, evaluator: Evaluator, title: str, stream: int) -> MixGraph:
+    def _refitted(self, graph: MixGraph, evaluator: Evaluator, settings: FitSettings, title: str) -> MixGraph:
         """The graph with its settings fitted a little more, where that helps."""
         if not parts(graph):
             return graph
         parameters = self._trainable(graph)
         fitter = Fitter(self.song, parameters, self.twins, seed=self.settings.seed, device=self.device)
-        settings = FitSettings(self.effort.round_steps, rate_share=0.4, stream=stream)
         self._fit_if_better(fitter, evaluator, graph, settings, evaluator.measure(graph, parameters), title)
         return parameters.to_graph(graph)
 
