@@ -142,25 +142,31 @@ def export(
     allow_unverified: Annotated[
         bool, typer.Option("--allow-unverified", help="Use plugins that have no passing certificate.")
     ] = False,
+    amount: Annotated[
+        str | None, typer.Option(help="Strength of the match by processor, 0 to 1, such as eq=0.5,comp=0.8.")
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option(help="What alone to take over, such as eq,pan; the rest is left out.")
+    ] = None,
     link: Annotated[bool, typer.Option("--link", help="Refer to the stems where they are; copy nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the paths as JSON.")] = False,
 ) -> None:
-    """Write another session of a graph that was found before.
+    """Write another session of a graph that was found before, in other plugins or at another strength.
 
     Example: mixbridge export song.mixbridge/graph.json stems/ --export pedalboard --plugins lsp
     """
     with errors_for_people():
-        from .bridge.graph import MixGraph
-        from .exporters.formats import export_graph
+        from .bridge.strength import chosen_amounts
+        from .exporters.formats import export_again
 
-        found = MixGraph.load(graph)
         with progress_bar() as progress:
-            files = export_graph(
-                found,
+            files = export_again(
+                graph,
                 [kind.value for kind in formats],
                 stems_dir=stems,
-                folder=out or graph.parent,
-                plugins=plugins or found.provenance.plugins or DEFAULT_SUITES,
+                folder=out,
+                plugins=plugins,
+                amounts=chosen_amounts(amount=amount, only=only),
                 link=link,
                 allow_unverified=allow_unverified,
                 report=lambda words: progress.report("write", 0.5, words),

@@ -17,7 +17,7 @@ from pydantic import Field, field_validator
 from .errors import ProfileError
 from .hosting.places import data_folder
 from .processors.laws import kind_of
-from .processors.specs import SPECS, spec_of
+from .processors.specs import SPECS, spec_of, type_named
 from .profile_files import load_profile, parsed, read_profile
 from .profiles import Measured, Profile, Shortfall, Stage, StrictModel, run_stages
 
@@ -145,6 +145,7 @@ def choose_profiles(text: str) -> dict[str, Profile]:
     wanted: dict[str, str] = {}
     for part in (p.strip() for p in text.split(",")):
         key, _, choice = (s.strip() for s in part.partition("=")) if "=" in part else (OTHERS, "", part)
+        key = type_named(key)
         if key not in SPECS and key != OTHERS:
             raise ProfileError(f"plugins {text!r}: unknown processor type {key!r}; known are {', '.join(SPECS)}")
         if key in wanted:

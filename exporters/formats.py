@@ -10,6 +10,8 @@ from ..bridge.errors import ParameterError
 from ..bridge.graph import MixGraph
 from ..bridge.hosting.registry import find_plugin
 from ..bridge.processors.laws import kind_of, type_and_law
+from ..bridge.result_folder import GRAPH_FILE
+from ..bridge.strength import with_amounts
 from ..bridge.suites import choose_profiles
 from .pedalboard import MIXER_TYPES, export_pedalboard
 from .reaper.project import export_reaper
@@ -54,6 +56,59 @@ def check_exports(formats: Sequence[str], *, laws: Mapping[str, str], plugins: s
             for used in (profiles[t].plugin for t in laws if t in profiles and profiles[t].kind == "vst3"):
                 if used is not None:
                     find_plugin(class_id=used.class_id, name=used.name, bundle=used.bundle)
+
+
+def export_again(
+    graph_path: Path,
+    formats: Sequence[str],
+    *,
+    stems_dir: Path,
+    folder: Path | None = None,
+    plugins: str | None = None,
+    amounts: Mapping[str, float] | None = None,
+    link: bool = False,
+    allow_unverified: bool = False,
+    report: Report | None = None,
+) -> dict[str, Path]:
+    """Write other sessions of a graph that was found before; see `export_graph` for what is not named here.
+
+    Parameters
+    ----------
+    graph_path : Path
+        graph.json of an analysis.
+    folder : Path, optional
+        Beside the graph if not given.
+    plugins : str, optional
+        Those of the search if not given.
+    amounts : mapping of str to float, optional
+        Strength by part (`strength.with_amounts`). The weakened graph is written beside its sessions, so that
+        they can be verified; it must not take the place of the one that was found.
+
+    Raises
+    ------
+    MixbridgeError
+        Also if `amounts` are given and `folder` is that of the graph.
+    """
+    graph = MixGraph.load(graph_path)
+    target = folder or graph_path.parent
+    if amounts:
+        if target.resolve() == graph_path.parent.resolve():
+            raise ParameterError(f"{target}: holds the full match; name another folder with --out for a weaker one")
+        graph = with_amounts(graph, amounts)
+    files = export_graph(
+        graph,
+        formats,
+        stems_dir=stems_dir,
+        folder=target,
+        plugins=plugins or graph.provenance.plugins or DEFAULT_SUITES,
+        link=link,
+        allow_unverified=allow_unverified,
+        report=report,
+    )
+    if amounts:
+        files["graph"] = target / GRAPH_FILE
+        graph.save(files["graph"])
+    return files
 
 
 def _has_jsfx(kind: str, law: str) -> bool:

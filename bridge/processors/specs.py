@@ -82,6 +82,10 @@ class Parameter:
             )
         return float(value)
 
+    def limited(self, value: float) -> float:
+        """The value, or the end of the range that it exceeds."""
+        return min(max(value, self.minimum), self.maximum)
+
 
 @dataclass(frozen=True)
 class ProcessorSpec:
@@ -278,6 +282,15 @@ LIMITER = ProcessorSpec(
 SPECS: dict[str, ProcessorSpec] = {
     spec.type: spec for spec in (EQ, COMPRESSOR, GATE, SATURATION, IMAGER, GAIN_PAN, DELAY, REVERB, LIMITER)
 }
+
+
+#: Short names that engineers type for a processor type.
+SHORT_NAMES = {"comp": COMPRESSOR.type, "width": IMAGER.type}
+
+
+def type_named(text: str) -> str:
+    """The processor type that a user may have typed by its short name; any other text as it is."""
+    return SHORT_NAMES.get(text, text)
 
 
 def spec_of(processor_type: str) -> ProcessorSpec:

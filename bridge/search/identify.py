@@ -276,12 +276,12 @@ class _Reader:
             gain_db for c, gain_db in later if self.order[c] >= self.order[channel_id] and below <= set(self.members[c])
         )
         limits = COMPRESSOR.parameter("threshold_db")
-        threshold_db = min(max(moved_db, limits.minimum), limits.maximum)
+        threshold_db = limits.limited(moved_db)
         return replace(fit, parameters={**fit.parameters, "threshold_db": threshold_db})
 
 
 def with_more_gain(fit: EqFit, gain_db: float) -> EqFit:
     """The same EQ and pan with a louder or softer fader, held in its range."""
     limits = GAIN_PAN.parameter("gain_db")
-    level_db = min(max(fit.gain_pan["gain_db"] + gain_db, limits.minimum), limits.maximum)
+    level_db = limits.limited(fit.gain_pan["gain_db"] + gain_db)
     return replace(fit, gain_pan={**fit.gain_pan, "gain_db": level_db})

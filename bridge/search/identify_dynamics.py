@@ -144,8 +144,8 @@ def _star(attack_ms: float, release_ms: float, step: float) -> list[tuple[float,
 def _in_range(attack_ms: float, release_ms: float) -> tuple[float, float]:
     attack, release = COMPRESSOR.parameter("attack_ms"), COMPRESSOR.parameter("release_ms")
     return (
-        min(max(attack_ms, attack.minimum), attack.maximum),
-        min(max(release_ms, release.minimum), release.maximum),
+        attack.limited(attack_ms),
+        release.limited(release_ms),
     )
 
 

@@ -187,7 +187,7 @@ def _gain_pan(level_db: float, left_right: Array) -> dict[str, float]:
     gain, pan = gain_and_pan(float(left_right[0]), float(left_right[1]))
     spec = GAIN_PAN.parameter("gain_db")
     gain_db = level_db + gain_to_db(gain)
-    return {"gain_db": min(max(gain_db, spec.minimum), spec.maximum), "pan": pan}
+    return {"gain_db": spec.limited(gain_db), "pan": pan}
 
 
 def _unheard() -> EqFit:
@@ -419,7 +419,7 @@ class _Fitter:
             values[f"{name}_hz"] = 2.0 ** section.values[0]
             if not section.is_pass:
                 values[f"{name}_db"], values[f"{name}_q"] = section.values[1], 2.0 ** section.values[2]
-        return {p.name: min(max(float(values[p.name]), p.minimum), p.maximum) for p in EQ.parameters}
+        return {p.name: p.limited(float(values[p.name])) for p in EQ.parameters}
 
 
 def _shape(kind: BiquadKind, octave: float, q: float) -> _Section:

@@ -277,7 +277,7 @@ def _described(
         "level_db": 0.0,
     }
     limits = {p.name: p for p in REVERB.parameters}
-    held = {n: min(max(v, limits[n].minimum), limits[n].maximum) for n, v in parameters.items()}
+    held = {n: limits[n].limited(v) for n, v in parameters.items()}
     return ReverbFit(REVERB.check(held), sends_db, evidence)
 
 

@@ -121,10 +121,7 @@ class _Problem:
 
     def _solved(self, candidate: tuple[float, float]) -> RoomFit:
         limits = {name: REVERB.parameter(name) for name in ("decay_s", "high_decay_ratio")}
-        held = {
-            name: min(max(value, limits[name].minimum), limits[name].maximum)
-            for name, value in zip(limits, candidate, strict=True)
-        }
+        held = {name: limits[name].limited(value) for name, value in zip(limits, candidate, strict=True)}
         parameters = {**REVERB.defaults(), "pre_delay_ms": 0.0, "level_db": 0.0, **held}
         response = self._spectrum(_response(tuple(sorted(parameters.items())), self.sample_rate_hz))
         power = np.add.reduceat(np.abs(response) ** 2, self.edges[:-1]) / np.diff(self.edges)
@@ -132,7 +129,7 @@ class _Problem:
         right = np.array([float(np.vdot(response, shared).real) for shared in self.shared])
         gains = non_negative_gains(gram, right, ridge=_RIDGE)
         explained = float(2.0 * gains @ right - gains @ gram @ gains)
-        sends_db = tuple(min(max(gain_to_db(gain), SEND_LEVEL.minimum), SEND_LEVEL.maximum) for gain in gains)
+        sends_db = tuple(SEND_LEVEL.limited(gain_to_db(gain)) for gain in gains)
         return RoomFit(parameters, sends_db, explained / max(self.energy, 1e-30))
 
 

@@ -205,4 +205,4 @@ def _described(fitter: _Fitter, knots: Sequence[int], values: Array, sums: Frame
 
 
 def _decibels(gain: float) -> float:
-    return min(max(gain_to_db(max(gain, 1e-9)), VOLUME.minimum), VOLUME.maximum)
+    return VOLUME.limited(gain_to_db(max(gain, 1e-9)))

@@ -101,7 +101,7 @@ def with_gains(graph: MixGraph, song: WorkingSet, gains: Array) -> MixGraph:
     found = {}
     for stem_id, (left, right) in zip(song.stem_ids, gains, strict=True):
         gain, pan = gain_and_pan(float(left), float(right))
-        gain_db = min(max(gain_to_db(gain), _GAIN_DB.minimum), _GAIN_DB.maximum)
+        gain_db = _GAIN_DB.limited(gain_to_db(gain))
         found[f"{stem_id}/gain_pan"] = {"gain_db": gain_db, "pan": pan}
     return with_values(graph, found)
 
@@ -189,7 +189,7 @@ def _peak_db(song: WorkingSet) -> float:
     """Peak of the mix in the range of a limiter's ceiling."""
     ceiling_db = spec_of("limiter").parameter("ceiling_db")
     peak = max((float(np.abs(song.mix[:, i : i + _BLOCK]).max()) for i in range(0, song.frames, _BLOCK)), default=0.0)
-    return min(max(gain_to_db(peak), ceiling_db.minimum), ceiling_db.maximum)
+    return ceiling_db.limited(gain_to_db(peak))
 
 
 def share_db(count: int) -> float:

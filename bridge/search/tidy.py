@@ -49,7 +49,7 @@ def fold(graph: MixGraph) -> MixGraph:
         if node.type == "gain_pan":
             gain, pan = gain_and_pan(*channel_gains(**node.parameters, mix=node.mix))
             gain_db = SPECS["gain_pan"].parameter("gain_db")
-            parameters = {"gain_db": min(max(gain_to_db(gain), gain_db.minimum), gain_db.maximum), "pan": pan}
+            parameters = {"gain_db": gain_db.limited(gain_to_db(gain)), "pan": pan}
             node = node.model_copy(update={"parameters": parameters, "mix": MIX.default})
         elif node.type == "imager":
             width = node.mix * node.parameters["width"] + 1.0 - node.mix
