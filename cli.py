@@ -89,6 +89,10 @@ def analyze(
     start: Annotated[float | None, typer.Option(help="Analyse from here (seconds of the mix).")] = None,
     end: Annotated[float | None, typer.Option(help="Analyse up to here (seconds of the mix).")] = None,
     link: Annotated[bool, typer.Option("--link", help="Refer to the stems where they are; copy nothing.")] = False,
+    reference: Annotated[
+        bool,
+        typer.Option("--reference/--no-reference", help="Put the finished mix into the session as a muted track."),
+    ] = True,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
@@ -118,6 +122,7 @@ def analyze(
             end_s=end,
             groups_path=groups,
             link=link,
+            with_reference=reference,
             allow_unverified=allow_unverified,
             resume=resume,
             overwrite=overwrite,
@@ -149,6 +154,10 @@ def export(
         str | None, typer.Option(help="What alone to take over, such as eq,pan; the rest is left out.")
     ] = None,
     link: Annotated[bool, typer.Option("--link", help="Refer to the stems where they are; copy nothing.")] = False,
+    reference: Annotated[
+        bool,
+        typer.Option("--reference/--no-reference", help="Put the finished mix into the session as a muted track."),
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the paths as JSON.")] = False,
 ) -> None:
     """Write another session of a graph that was found before, in other plugins or at another strength.
@@ -168,6 +177,7 @@ def export(
                 plugins=plugins,
                 amounts=chosen_amounts(amount=amount, only=only),
                 link=link,
+                with_reference=reference,
                 allow_unverified=allow_unverified,
                 report=lambda words: progress.report("write", 0.5, words),
             )

@@ -46,6 +46,8 @@ class AnalyzeSettings:
         Use plugins that have no passing certificate.
     link : bool
         Sessions refer to the stems where they are instead of copying them.
+    with_reference : bool
+        DAW sessions have the finished mix as a muted track.
     resume : bool
         Continue a run that was stopped.
     overwrite : bool
@@ -58,6 +60,7 @@ class AnalyzeSettings:
     end_s: float | None = None
     groups_path: Path | None = None
     link: bool = False
+    with_reference: bool = True
     allow_unverified: bool = False
     resume: bool = False
     overwrite: bool = False
@@ -295,6 +298,7 @@ def _write_results(
         folder=out,
         plugins=settings.search.plugins,
         link=settings.link,
+        reference_path=song.mix.path if settings.with_reference else None,
         allow_unverified=settings.allow_unverified,
         report=lambda words: report("write", 0.4, words),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..bridge.choices import DEFAULT_SUITES, ExportFormat
 from ..bridge.errors import ParameterError
-from ..bridge.graph import MixGraph
+from ..bridge.graph import MIX_SOURCE, MixGraph
 from ..bridge.hosting.registry import find_plugin
 from ..bridge.processors.laws import kind_of, type_and_law
 from ..bridge.result_folder import GRAPH_FILE
@@ -67,6 +67,7 @@ def export_again(
     plugins: str | None = None,
     amounts: Mapping[str, float] | None = None,
     link: bool = False,
+    with_reference: bool = True,
     allow_unverified: bool = False,
     report: Report | None = None,
 ) -> dict[str, Path]:
@@ -83,6 +84,8 @@ def export_again(
     amounts : mapping of str to float, optional
         Strength by part (`strength.with_amounts`). The weakened graph is written beside its sessions, so that
         they can be verified; it must not take the place of the one that was found.
+    with_reference : bool
+        Put the finished mix into DAW sessions, if it still lies where the analysis found it.
 
     Raises
     ------
@@ -102,6 +105,7 @@ def export_again(
         folder=target,
         plugins=plugins or graph.provenance.plugins or DEFAULT_SUITES,
         link=link,
+        reference_path=_mix_of(graph) if with_reference else None,
         allow_unverified=allow_unverified,
         report=report,
     )
@@ -109,6 +113,12 @@ def export_again(
         files["graph"] = target / GRAPH_FILE
         graph.save(files["graph"])
     return files
+
+
+def _mix_of(graph: MixGraph) -> Path | None:
+    """The finished mix, where it still lies at the place that the graph remembers."""
+    path = Path(graph.provenance.sources.get(MIX_SOURCE, ""))
+    return path if path.is_absolute() and path.is_file() else None
 
 
 def _has_jsfx(kind: str, law: str) -> bool:
@@ -125,6 +135,7 @@ def export_graph(
     folder: Path,
     plugins: str,
     link: bool = False,
+    reference_path: Path | None = None,
     allow_unverified: bool = False,
     report: Report | None = None,
 ) -> dict[str, Path]:
@@ -138,6 +149,8 @@ def export_graph(
         Choice of plugin suites (`suites.choose_profiles`).
     link : bool
         Refer to the stems where they are instead of copying them.
+    reference_path : Path, optional
+        The finished mix, for DAW sessions to have as a muted track.
     allow_unverified : bool
         Use plugins that have no passing certificate.
 
@@ -157,7 +170,11 @@ def export_graph(
     if ExportFormat.reaper in formats:
         say("REAPER project")
         files[ExportFormat.reaper.value] = export_reaper(
-            graph, stems_dir=stems_dir, folder=folder / ExportFormat.reaper, link=link
+            graph,
+            stems_dir=stems_dir,
+            folder=folder / ExportFormat.reaper,
+            link=link,
+            reference_path=reference_path,
         )
     if ExportFormat.pedalboard in formats:
         say("pedalboard chain")

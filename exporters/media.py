@@ -47,7 +47,7 @@ class PlacedMedia:
 def place_media(
     session: Session, *, stems_dir: Path, folder: Path, subfolder: str, can_link: Callable[[AudioInfo], bool]
 ) -> dict[str, PlacedMedia]:
-    """Decide for every track where its audio will be; reads headers, writes nothing.
+    """Decide for every track, and the reference, where its audio will be; reads headers, writes nothing.
 
     Parameters
     ----------
@@ -70,17 +70,19 @@ def place_media(
     ExportError
         If a stem lies outside the stems folder.
     """
+    sources = {track.strip.id: _stem_path(stems_dir, track) for track in session.tracks()}
+    if session.reference is not None:
+        sources[session.reference.strip.id] = Path(session.reference.media.file)
     placed: dict[str, PlacedMedia] = {}
     taken: set[str] = set()
-    for track in session.tracks():
-        source = _stem_path(stems_dir, track)
+    for track_id, source in sources.items():
         info = probe(source)
         frames = resampled_frames(info.frames, from_hz=info.sample_rate_hz, to_hz=session.sample_rate_hz)
         if can_link(info):
-            placed[track.strip.id] = PlacedMedia(source, info, _link_to(source, folder), True, frames)
+            placed[track_id] = PlacedMedia(source, info, _link_to(source, folder), True, frames)
         else:
             reference = f"{subfolder}/{unused_name(safe_name(source.stem, fallback='stem'), taken)}.wav"
-            placed[track.strip.id] = PlacedMedia(source, info, reference, False, frames)
+            placed[track_id] = PlacedMedia(source, info, reference, False, frames)
     return placed
 
 

@@ -9,16 +9,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..bridge.graph import Bus, Master, MixGraph, Processor, Stem, VolumePoint
 from ..bridge.processors.equations import channel_gains, db_to_gain, gain_and_pan, gain_to_db
 from ..bridge.processors.specs import GAIN_PAN, spec_of
+from .families import REFERENCE, RETURN, family_of
 
 #: A fader's usual upper end. What is louder is split over the fader and a gain insert.
 MAX_FADER_DB = 12.0
 
 #: Pans nearer to the centre than this are the centre (0.00001 dB).
 CENTRE_PAN = 1e-6
+
+#: Id of the track that holds the finished mix. Ids of stems and groups come from names of files and hold no slash.
+REFERENCE_ID = "reference/mix"
 
 _PAN_DIGITS = 12
 
@@ -105,6 +110,8 @@ class Strip:
     volume : tuple of VolumePoint
         Automation in dB relative to `gain`, as `graph.volume_gains` draws it; it acts before the
         sends. Empty: the fader stays where it is.
+    family : str
+        Key of `families.FAMILY_COLOURS`; empty where the names tell nothing.
     """
 
     id: str
@@ -114,6 +121,7 @@ class Strip:
     pan: float
     sends: tuple[Send, ...] = ()
     volume: tuple[VolumePoint, ...] = ()
+    family: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,6 +164,9 @@ class Session:
     returns : tuple of Return
         Those that flow into the master, in the order of the graph. A return that flows into a
         group is a child of its folder.
+    reference : Track, optional
+        The finished mix, to compare with: heard past the master, and silent until a user wants it. Its file
+        is an absolute path.
     """
 
     name: str
@@ -164,6 +175,7 @@ class Session:
     children: tuple[Child, ...]
     master: Strip
     returns: tuple[Return, ...] = ()
+    reference: Track | None = None
 
     def tracks(self) -> Iterator[Track]:
         """All tracks, in the order of the session."""
@@ -189,7 +201,9 @@ def _walk(children: Sequence[Child], parent_id: str) -> Iterator[tuple[Child, st
             yield from _walk(child.children, child.strip.id)
 
 
-def build_session(graph: MixGraph, *, max_fader_db: float = MAX_FADER_DB) -> Session:
+def build_session(
+    graph: MixGraph, *, max_fader_db: float = MAX_FADER_DB, reference_path: Path | None = None
+) -> Session:
     """Lay a graph out as a session that sounds the same.
 
     Parameters
@@ -197,6 +211,8 @@ def build_session(graph: MixGraph, *, max_fader_db: float = MAX_FADER_DB) -> Ses
     graph : MixGraph
     max_fader_db : float
         The highest fader position of the DAW; louder gains get a gain insert for the rest.
+    reference_path : Path, optional
+        The finished mix, if the session is to have it for comparison.
 
     Returns
     -------
@@ -234,7 +250,13 @@ def build_session(graph: MixGraph, *, max_fader_db: float = MAX_FADER_DB) -> Ses
         children=tuple(child for child in laid if not isinstance(child, Return)),
         master=_strip(graph, graph.master, max_fader_db=max_fader_db),
         returns=tuple(child for child in laid if isinstance(child, Return)),
+        reference=None if reference_path is None else _reference(graph, reference_path),
     )
+
+
+def _reference(graph: MixGraph, path: Path) -> Track:
+    strip = Strip(REFERENCE_ID, f"{path.stem} (reference)", (), 1.0, 0.0, family=REFERENCE)
+    return Track(strip, Media(str(path.absolute()), -graph.start_frame, 1, 2))
 
 
 def _media(graph: MixGraph, stem: Stem) -> Media:
@@ -280,7 +302,22 @@ def _strip(graph: MixGraph, channel: Stem | Bus | Master, *, max_fader_db: float
     sends = tuple(
         Send(edge.target, db_to_gain(edge.send_db)) for edge in graph.sends(channel.id) if edge.send_db is not None
     )
-    return Strip(channel.id, channel.name, tuple(inserts), gain, pan, sends, tuple(channel.volume))
+    family = _family(graph, channel)
+    return Strip(channel.id, channel.name, tuple(inserts), gain, pan, sends, tuple(channel.volume), family)
+
+
+def _family(graph: MixGraph, channel: Stem | Bus | Master) -> str:
+    """By its name, else that of all it sums, else by the names of its groups; what sums nothing is a return."""
+    if isinstance(channel, Master):
+        return ""
+    inside = {""}
+    if isinstance(channel, Bus):
+        inside = {_family(graph, child) for child in graph.children(channel.id)}
+        if not inside:
+            return RETURN
+    shared = inside.pop() if len(inside) == 1 else ""
+    groups = [graph.node(node_id) for node_id in graph.path(channel.id)[1:]]
+    return family_of(channel.name) or shared or family_of(*(g.name for g in groups if isinstance(g, Bus)))
 
 
 def _split(chain: Sequence[Processor]) -> tuple[list[Insert], float, float]:

@@ -237,7 +237,11 @@ def render_project(path: Path) -> np.ndarray:
     frames = whole(end_s * rate_hz)
     (project_law,) = project.numbers("PANLAW")
     assert project_law == 1 and project.numbers("GLOBAL_AUTO") == [-1]
-    tracks, folder_of = project.blocks("TRACK"), parents(project)
+    tracks = project.blocks("TRACK")
+    # What does not play into its parent is not in the master, except for what it sends to others.
+    folder_of = [
+        parent if track.numbers("MAINSEND")[0] else -1 for track, parent in zip(tracks, parents(project), strict=True)
+    ]
 
     def finish(audio: np.ndarray, *, chains: list[Tree], fader: list[float], envelopes: list[Tree]) -> np.ndarray:
         audio = run_chain(chains, audio, rate_hz=rate_hz, folder=folder)

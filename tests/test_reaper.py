@@ -18,7 +18,9 @@ from mixbridge.bridge.errors import AudioFileError, ExportError, MixbridgeError,
 from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, Processor, Stem, VolumePoint
 from mixbridge.bridge.processors.specs import SPECS
 from mixbridge.exporters import folder as folder_module
+from mixbridge.exporters.families import colour_of, family_of
 from mixbridge.exporters.reaper.project import export_reaper
+from mixbridge.exporters.reaper.read import read_project as read_chain
 from mixbridge.exporters.reaper.rpp import Block, Word, number, quote
 
 from .dsp import null_db
@@ -245,6 +247,51 @@ def test_an_envelope_of_many_points_keeps_its_lines_short(tmp_path: Path) -> Non
     assert max(len(line) for line in path.read_bytes().split(b"\n")) < 1000
     assert len(points_of(read_project(path).blocks("TRACK")[1].blocks("VOLENV2")[0])) == 5000
     assert_nulls(render_project(path), reference_render(graph, tmp_path / "stems"))
+
+
+def test_the_finished_mix_stands_beside_the_match_and_is_not_heard(tmp_path: Path) -> None:
+    graph = small_graph().model_copy(update={"start_frame": 500})
+    write_stems(graph, tmp_path / "stems")
+    mix = tmp_path / "mix of the song.wav"
+    soundfile.write(mix, np.random.default_rng(1).uniform(-1, 1, (15000, 2)).astype(np.float32), 44100)
+    path = export_reaper(graph, stems_dir=tmp_path / "stems", folder=tmp_path / "out", reference_path=mix)
+    assert_nulls(render_project(path), reference_render(graph, tmp_path / "stems"))
+    track = read_project(path).blocks("TRACK")[-1]
+    assert track_name(track) == "mix of the song (reference)"
+    assert track.numbers("MUTESOLO")[0] == 1 and track.numbers("MAINSEND")[0] == 0
+    # Once it is heard it must not pass the master's effects, but it must be heard.
+    assert track.line("HWOUT")[:3] == ["0", "0", "1"]
+    (item,) = track.blocks("ITEM")
+    assert item.numbers("POSITION") == [0]
+    np.testing.assert_allclose([item.numbers(k)[0] for k in ("SOFFS", "LENGTH")], [500 / 44100, 12000 / 44100])
+    assert (path.parent / "Media" / "mix of the song.wav").read_bytes() == mix.read_bytes()
+    without = export_reaper(graph, stems_dir=tmp_path / "stems", folder=tmp_path / "without")
+    chains = [read_chain(p) for p in (path, without)]
+    assert chains[0] == chains[1]
+
+
+def test_tracks_have_the_colour_of_their_family(tmp_path: Path) -> None:
+    tracks = read_project(exported(routed_graph(), tmp_path)).blocks("TRACK")
+    colours = {track_name(t): int(t.numbers("PEAKCOL")[0]) for t in tracks}
+    # Red lies in the lowest byte, and bit 24 says that the colour counts.
+    assert colours["kick"] == colours["drums"] == 0x1000000 + 0xD5 + (0x5E << 8)
+    assert colours["bass"] == 0x1000000 + (0x72 << 8) + (0xB2 << 16)
+    assert len({colours["kick"], colours["bass"], colours["Hall"]}) == 3
+
+
+@pytest.mark.parametrize(
+    ("names", "family"),
+    [
+        (("00_kick",), "drums"), (("08_bassdrum_acoustic01",), "drums"), (("Bass Drum",), "drums"),
+        (("02_Bass_Slap_02",), "bass"), (("04_epiano",), "keys"), (("02_accomp_guitar",), "guitar"),
+        (("10_vox_lead",), "voice"), (("Lead Vocal",), "voice"), (("07_lead",), "synth"),
+        (("06_bgvox_main",), "voice"), (("09_Closed_HihHat_03",), "drums"), (("BD_03",), "drums"),
+        (("take 3", "Drums"), "drums"), (("solo", "everything"), ""), (("BD_03", "Voices"), "drums"), ((), ""),
+    ],
+)  # fmt: skip
+def test_names_tell_the_family(names: tuple[str, ...], family: str) -> None:
+    assert family_of(*names) == family
+    assert bool(colour_of(family)) == bool(family)
 
 
 def test_rendering_gives_the_master_as_float_and_nothing_more(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from ...bridge.graph import MixGraph
 from ...bridge.processors.equations import db_to_gain, gain_to_db
 from ...bridge.processors.laws import kind_of
 from ...bridge.processors.specs import spec_of
+from ..families import colour_of
 from ..folder import replaced_folder
 from ..media import PlacedMedia, place_media, session_frames, write_media
 from ..names import one_line, safe_name
@@ -52,11 +53,20 @@ MAX_NAME_LENGTH = 200
 #: Longest line of free text in the project's notes.
 _NOTE_WIDTH = 400
 
+#: A track without a colour of its own, and what is added to a colour that is one (red in the lowest byte).
+NO_COLOUR, CUSTOM_COLOUR = 16576, 0x1000000
+
 _GUID_SPACE = uuid.UUID("7b1f4f0e-54a5-5d0b-9d0b-6e1c7a3b2f10")
 
 
 def export_reaper(
-    graph: MixGraph, *, stems_dir: Path, folder: Path, name: str | None = None, link: bool = False
+    graph: MixGraph,
+    *,
+    stems_dir: Path,
+    folder: Path,
+    name: str | None = None,
+    link: bool = False,
+    reference_path: Path | None = None,
 ) -> Path:
     """Write a graph as a REAPER project that sounds like `render.render_graph`.
 
@@ -73,6 +83,8 @@ def export_reaper(
     link : bool
         Refer to the stems where they are instead of copying them. Files REAPER cannot read are
         converted and copied all the same.
+    reference_path : Path, optional
+        The finished mix, to stand beside the match as a muted track.
 
     Returns
     -------
@@ -89,7 +101,9 @@ def export_reaper(
         If the folder cannot be written or is not an earlier export. Nothing is left half written.
     """
     # A panned fader stands higher by the compensation of the pan law.
-    session = build_session(graph, max_fader_db=MAX_FADER_DB - gain_to_db(PAN_COMPENSATION))
+    session = build_session(
+        graph, max_fader_db=MAX_FADER_DB - gain_to_db(PAN_COMPENSATION), reference_path=reference_path
+    )
 
     def can_link(info: AudioInfo) -> bool:
         return link and info.path.suffix.lower() in SOURCE_KINDS
@@ -147,6 +161,8 @@ def project_text(
         if channel.media is not None:
             media = placed[channel.strip.id]
             _add_item(track, channel.strip, channel.media, media, frames=frames, rate_hz=session.sample_rate_hz)
+    if session.reference is not None:
+        _add_reference(project, session.reference, placed, frames=frames, rate_hz=session.sample_rate_hz)
     return project.render()
 
 
@@ -247,18 +263,18 @@ def _receives(channels: Sequence[_Channel]) -> dict[str, list[_Receive]]:
     return found
 
 
-def _add_strip(track: Block, channel: _Channel, receives: Sequence[_Receive]) -> None:
+def _add_strip(track: Block, channel: _Channel, receives: Sequence[_Receive], *, to_master: bool = True) -> None:
     strip, lift_db = channel.strip, _lift_db(channel.strip)
     name = strip.name[:MAX_NAME_LENGTH]
     track.add("NAME", name)
     if has_all_quotes(name):
         # The line above cannot hold the name as it is; REAPER reads this block instead.
         track.block("NAME").text(name)
-    track.add("PEAKCOL", 16576)
+    track.add("PEAKCOL", _colour(strip.family))
     track.add("BEAT", -1)
     track.add("AUTOMODE", TRIM_READ)
     track.add("VOLPAN", *_fader(strip, lift_db=lift_db))
-    track.add("MUTESOLO", 0, 0, 0)
+    track.add("MUTESOLO", 0 if to_master else 1, 0, 0)
     track.add("IPHASE", 1 if channel.media is not None and channel.media.polarity < 0 else 0)
     track.add("PLAYOFFS", 0, 1)
     track.add("ISBUS", *((1, 1) if channel.opens else (2, -channel.closes) if channel.closes else (0, 0)))
@@ -275,12 +291,24 @@ def _add_strip(track: Block, channel: _Channel, receives: Sequence[_Receive]) ->
     for receive in receives:
         # Post-fader, stereo into stereo, centred under the project's pan law, which leaves the centre alone.
         track.add("AUXRECV", receive.source_index, 0, receive.gain, 0, 0, 0, 0, 0, 0, Word("-1:U"), 0, -1, Word("''"))
+    if not to_master:
+        # Straight to the first pair of outputs, where the master plays, too.
+        track.add("HWOUT", 0, 0, 1, 0, 0, 0, 0, Word("-1:U"), 0)
     track.add("MIDIOUT", -1)
-    track.add("MAINSEND", 1, 0)
+    track.add("MAINSEND", 1 if to_master else 0, 0)
     if strip.volume:
         _add_envelope(track.block("VOLENV2"), strip, lift_db=lift_db)
     if strip.inserts:
         _add_chain(track.block("FXCHAIN"), strip.inserts)
+
+
+def _add_reference(
+    project: Block, reference: Track, placed: Mapping[str, PlacedMedia], *, frames: int, rate_hz: int
+) -> None:
+    """The finished mix as the last track: muted, and past the master's effects once it is heard."""
+    track = project.block("TRACK", node_guid("track", reference.strip.id))
+    _add_strip(track, _Channel(reference.strip, reference.media, False, 0), (), to_master=False)
+    _add_item(track, reference.strip, reference.media, placed[reference.strip.id], frames=frames, rate_hz=rate_hz)
 
 
 def _lift_db(strip: Strip) -> float:
@@ -356,6 +384,15 @@ def _add_item(track: Block, strip: Strip, media: Media, placed: PlacedMedia, *, 
     item.add("GUID", node_guid("take", strip.id))
     kind = SOURCE_KINDS[placed.source.suffix.lower() if placed.linked else ".wav"]
     item.block("SOURCE", Word(kind)).add("FILE", placed.reference)
+
+
+def _colour(family: str) -> int:
+    """The colour of a family as REAPER counts it."""
+    colour = colour_of(family)
+    if not colour:
+        return NO_COLOUR
+    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
+    return CUSTOM_COLOUR + red + (green << 8) + (blue << 16)
 
 
 def node_guid(kind: str, node_id: str) -> Word:

@@ -58,7 +58,7 @@ class _Track:
     Attributes
     ----------
     channels : tuple of Channel
-        The first one is what others feed.
+        The first one is what others feed; none for a track that nobody hears.
     ends : dict of Tap to str
         Id of the channel behind which each tap lies.
     """
@@ -203,13 +203,21 @@ class _Reader:
                 raise self._text.error(self._text.line_number(track, "ISBUS"), "more folders end than begin")
             parent = folders[-1] if folders else self._master_id
             sums = change == 1 or bool(receives[index])
-            found.append(self._track(track, name=names[index], parent=parent, sums=sums, taps=taps[index]))
+            if not sums and not taps[index] and not self._plays_into_parent(track):
+                # Nobody hears it in the master, such as the finished mix that stands beside the match.
+                found.append(_Track((), {}))
+            else:
+                found.append(self._track(track, name=names[index], parent=parent, sums=sums, taps=taps[index]))
             if change == 1:
                 folders.append(found[-1].channels[0].id)
             elif change:
                 # REAPER closes at the end of the list what is left open.
                 del folders[change:]
         return list(_with_sends(found, receives))
+
+    def _plays_into_parent(self, track: Chunk) -> bool:
+        (to_parent,) = self._text.numbers(track, "MAINSEND", (1.0,))
+        return to_parent != 0
 
     def _folder_change(self, track: Chunk) -> int:
         """1 for a track that opens a folder, minus the number of folders that end with it, or 0."""
@@ -230,7 +238,6 @@ class _Reader:
         (inverted,) = text.numbers(track, "IPHASE", (0.0,))
         sources = [found for item in track.chunks("ITEM") if (found := self._item(item, inverted=inverted == 1))]
         mute, _solo = text.numbers(track, "MUTESOLO", (0.0, 0.0))
-        (to_parent,) = text.numbers(track, "MAINSEND", (1.0,))
         (fx_on,) = text.numbers(track, "FX", (1.0,))
         simple = len(sources) == 1 and not sums
         volume = self._volume(track, _VOLUME, "AUTOMODE", name)
@@ -247,7 +254,7 @@ class _Reader:
             volume=volume.points,
         )
         parts, ends = split_at_taps(
-            whole, taps, to_parent=to_parent != 0, unused_id=lambda wanted: self._names.give("", wanted)
+            whole, taps, to_parent=self._plays_into_parent(track), unused_id=lambda wanted: self._names.give("", wanted)
         )
         return _Track((*parts, *(self._items(whole, sources) if not simple else ())), ends)
 
@@ -533,8 +540,8 @@ def _with_sends(tracks: Sequence[_Track], receives: Sequence[Sequence[Receive]])
     """The channels of all tracks with what each sends; several sends to one target become one."""
     gains: dict[str, dict[str, float]] = {}
     for target, received in zip(tracks, receives, strict=True):
-        target_id = target.channels[0].id
         for receive in received:
+            target_id = target.channels[0].id
             sending = gains.setdefault(tracks[receive.source_index].ends[receive.tap], {})
             sending[target_id] = sending.get(target_id, 0.0) + receive.gain
     for channel in (c for track in tracks for c in track.channels):
