@@ -13,7 +13,8 @@ from ..bridge.processors.laws import kind_of, type_and_law
 from ..bridge.result_folder import GRAPH_FILE
 from ..bridge.strength import with_amounts
 from ..bridge.suites import choose_profiles
-from .pedalboard import MIXER_TYPES, export_pedalboard
+from .inserts import MIXER_TYPES
+from .pedalboard import export_pedalboard
 from .reaper.project import export_reaper
 
 #: Called with the name of what is about to be written.

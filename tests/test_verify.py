@@ -50,7 +50,8 @@ from mixbridge.bridge.verify.settings import Progress, VerifySettings
 from mixbridge.bridge.verify.verdict import AMBER_GAP, GREEN_GAP, exit_code, verdict_of
 from mixbridge.cli_verify import verify
 from mixbridge.exporters.chain import Chain
-from mixbridge.exporters.pedalboard import MIXER_TYPES, build_chain, export_pedalboard
+from mixbridge.exporters.inserts import MIXER_TYPES
+from mixbridge.exporters.pedalboard import build_chain, export_pedalboard
 from mixbridge.exporters.reaper.project import export_reaper
 from mixbridge.exporters.reaper.read import read_project
 from mixbridge.exporters.session import build_session
