@@ -25,6 +25,7 @@ from .bridge.choices import (
     ExportFormat,
     Pruning,
     Quality,
+    System,
 )
 from .cli_compare import compare
 from .cli_output import errors_for_people, print_json, progress_bar
@@ -93,6 +94,9 @@ def analyze(
         bool,
         typer.Option("--reference/--no-reference", help="Put the finished mix into the session as a muted track."),
     ] = True,
+    target_os: Annotated[
+        System | None, typer.Option(help="System that the session is for.", show_default="this one")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
@@ -123,6 +127,7 @@ def analyze(
             groups_path=groups,
             link=link,
             with_reference=reference,
+            system=target_os,
             allow_unverified=allow_unverified,
             resume=resume,
             overwrite=overwrite,
@@ -158,6 +163,9 @@ def export(
         bool,
         typer.Option("--reference/--no-reference", help="Put the finished mix into the session as a muted track."),
     ] = True,
+    target_os: Annotated[
+        System | None, typer.Option(help="System that the session is for.", show_default="this one")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the paths as JSON.")] = False,
 ) -> None:
     """Write another session of a graph that was found before, in other plugins or at another strength.
@@ -178,6 +186,7 @@ def export(
                 amounts=chosen_amounts(amount=amount, only=only),
                 link=link,
                 with_reference=reference,
+                system=target_os,
                 allow_unverified=allow_unverified,
                 report=lambda words: progress.report("write", 0.5, words),
             )

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..exporters.formats import check_exports, export_graph
 from .audio import Multitrack, load_multitrack, resample, write_wav
+from .choices import System
 from .errors import OutputError
 from .graph import MIX_SOURCE, STEMS_SOURCE, MixGraph, Stem
 from .metrics import LOSS_RATE_HZ, match_loss
@@ -48,6 +49,8 @@ class AnalyzeSettings:
         Sessions refer to the stems where they are instead of copying them.
     with_reference : bool
         DAW sessions have the finished mix as a muted track.
+    system : {"windows", "macos", "linux"}, optional
+        The system that DAW sessions are for; this one if not given.
     resume : bool
         Continue a run that was stopped.
     overwrite : bool
@@ -61,6 +64,7 @@ class AnalyzeSettings:
     groups_path: Path | None = None
     link: bool = False
     with_reference: bool = True
+    system: System | None = None
     allow_unverified: bool = False
     resume: bool = False
     overwrite: bool = False
@@ -299,6 +303,7 @@ def _write_results(
         plugins=settings.search.plugins,
         link=settings.link,
         reference_path=song.mix.path if settings.with_reference else None,
+        system=settings.system,
         allow_unverified=settings.allow_unverified,
         report=lambda words: report("write", 0.4, words),
     )

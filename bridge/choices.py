@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
+from typing import Literal
 
 
 class Quality(StrEnum):
@@ -38,3 +40,11 @@ DEFAULT_CONSOLE = "full"
 
 #: Plugin suites a session is written for: our JSFX need nothing installed but the DAW.
 DEFAULT_SUITES = "jsfx"
+
+#: Systems that a session can be written for: file names and class ids of some plugins differ.
+System = Literal["windows", "macos", "linux"]
+
+
+def this_system() -> System:
+    """The system that this runs on."""
+    return "windows" if sys.platform == "win32" else "macos" if sys.platform == "darwin" else "linux"

@@ -118,6 +118,8 @@ class Insert(_Model):
         What is set on the plugin: its parameters by name, the sliders of a JSFX by variable name.
     preset : str or None
         `.vstpreset` with the same settings, relative to the chain file.
+    state : str or None
+        State of the plugin's component, base64, where the session holds it itself instead of a preset.
     files : dict of str to str
         Files the plugin loads (impulse responses), state id to path relative to the chain file.
     latency_samples : int
@@ -134,6 +136,7 @@ class Insert(_Model):
     parameters: dict[str, float] = Field(default_factory=dict)
     values: dict[str, float | str] = Field(default_factory=dict)
     preset: str | None = None
+    state: str | None = None
     files: dict[str, str] = Field(default_factory=dict)
     latency_samples: Annotated[int, Field(ge=0)] = 0
     mix: float = MIX.default

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ..bridge.choices import DEFAULT_SUITES, ExportFormat
+from ..bridge.choices import DEFAULT_SUITES, ExportFormat, System
 from ..bridge.errors import ParameterError
 from ..bridge.graph import MIX_SOURCE, MixGraph
 from ..bridge.hosting.registry import find_plugin
@@ -39,7 +39,8 @@ def check_exports(formats: Sequence[str], *, laws: Mapping[str, str], plugins: s
     for kind in formats:
         if kind not in list(ExportFormat):
             raise ParameterError(f"--export {kind}: unknown format; choose one of {', '.join(ExportFormat)}")
-        other = [type_and_law(name)[0] for name, law in laws.items() if not _has_jsfx(name, law)]
+        in_plugins = {name for name in laws if name in profiles and profiles[name].kind == "vst3"} - {*MIXER_TYPES}
+        other = [type_and_law(n)[0] for n, law in laws.items() if n not in in_plugins and not _has_jsfx(n, law)]
         if kind == ExportFormat.reaper and other:
             parts = [f"{processor_type}={DEFAULT_SUITES}" for processor_type in other]
             raise ParameterError(
@@ -53,7 +54,7 @@ def check_exports(formats: Sequence[str], *, laws: Mapping[str, str], plugins: s
                 f"--export pedalboard: the JSFX of {', '.join(types)} run in REAPER only; "
                 "choose other plugins, such as --plugins lsp"
             )
-        if kind == ExportFormat.pedalboard:
+        if kind in (ExportFormat.pedalboard, ExportFormat.reaper):
             for used in (profiles[t].plugin for t in laws if t in profiles and profiles[t].kind == "vst3"):
                 if used is not None:
                     find_plugin(class_id=used.class_id, name=used.name, bundle=used.bundle)
@@ -69,6 +70,7 @@ def export_again(
     amounts: Mapping[str, float] | None = None,
     link: bool = False,
     with_reference: bool = True,
+    system: System | None = None,
     allow_unverified: bool = False,
     report: Report | None = None,
 ) -> dict[str, Path]:
@@ -107,6 +109,7 @@ def export_again(
         plugins=plugins or graph.provenance.plugins or DEFAULT_SUITES,
         link=link,
         reference_path=_mix_of(graph) if with_reference else None,
+        system=system,
         allow_unverified=allow_unverified,
         report=report,
     )
@@ -137,6 +140,7 @@ def export_graph(
     plugins: str,
     link: bool = False,
     reference_path: Path | None = None,
+    system: System | None = None,
     allow_unverified: bool = False,
     report: Report | None = None,
 ) -> dict[str, Path]:
@@ -152,6 +156,8 @@ def export_graph(
         Refer to the stems where they are instead of copying them.
     reference_path : Path, optional
         The finished mix, for DAW sessions to have as a muted track.
+    system : {"windows", "macos", "linux"}, optional
+        The system that DAW sessions are for; this one if not given.
     allow_unverified : bool
         Use plugins that have no passing certificate.
 
@@ -176,6 +182,9 @@ def export_graph(
             folder=folder / ExportFormat.reaper,
             link=link,
             reference_path=reference_path,
+            suites=plugins,
+            system=system,
+            allow_unverified=allow_unverified,
         )
     if ExportFormat.pedalboard in formats:
         say("pedalboard chain")

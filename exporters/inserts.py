@@ -22,7 +22,7 @@ from ..bridge.hosting.probe import ensure_certificate
 from ..bridge.hosting.registry import find_plugin
 from ..bridge.hosting.state import decode_lsp_state, encode_lsp_state
 from ..bridge.processors.laws import kind_of
-from ..bridge.processors.specs import GAIN_PAN, IMAGER, spec_of
+from ..bridge.processors.specs import GAIN_PAN, IMAGER, spec_of, type_named
 from ..bridge.suites import Profile, choose_profiles, suite_names
 from ..bridge.suites import Stage as ProfileStage
 from .chain import Branch, Insert, PluginInfo, Stage
@@ -64,6 +64,8 @@ class InsertMaker:
         By kind of processor (`laws.kind_of`).
     suites : str
         The choice that led to the profiles, for messages.
+    kinds : tuple of str
+        Kinds of profile that the host can run.
     responses : dict
         Files that the plugins load, filled as inserts are made: name in the folder to samples of shape (2, n).
     """
@@ -71,6 +73,7 @@ class InsertMaker:
     sample_rate_hz: int
     profiles: Mapping[str, Profile]
     suites: str
+    kinds: tuple[str, ...]
     responses: Responses = field(default_factory=dict)
     number: int = 0
 
@@ -126,8 +129,9 @@ class InsertMaker:
         profile = self.profiles.get(kind_of(insert.type, insert.law))
         if profile is None:
             raise ExportError(f"{where}: --plugins {self.suites} has no {label}; {self._remedy(insert)}")
-        if profile.kind not in ("vst3", "builtin"):
-            raise ExportError(f"{where}: {profile.suite} runs in REAPER only; {self._remedy(insert)}")
+        if profile.kind not in self.kinds:
+            runs = "runs in REAPER only" if profile.kind == "jsfx" else "runs in no DAW"
+            raise ExportError(f"{where}: the {profile.suite} suite's {label} {runs}; {self._remedy(insert)}")
         if profile.law != insert.law:
             raise ExportError(
                 f"{where}: the {profile.suite} suite's follows another law ({_law(profile.law)}) than this {label} "
@@ -142,11 +146,11 @@ class InsertMaker:
             suite
             for suite in suite_names()
             for profile in [choose_profiles(suite).get(kind_of(insert.type, insert.law))]
-            if profile is not None and profile.kind in ("vst3", "builtin") and profile.law == insert.law
+            if profile is not None and profile.kind in self.kinds and profile.law == insert.law
         ]
         if not fitting:
             return "no suite has one that follows this law"
-        others = [part for part in self.suites.split(",") if part.partition("=")[0].strip() != insert.type]
+        others = [part for part in self.suites.split(",") if type_named(part.partition("=")[0].strip()) != insert.type]
         rest = [part if "=" in part else f"*={part.strip()}" for part in others if part.strip()]
         return f"use --plugins {','.join([f'{insert.type}={fitting[0]}', *rest])}"
 

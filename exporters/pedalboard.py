@@ -173,7 +173,7 @@ class _Plan:
 def _plan(
     session: Session, *, profiles: Mapping[str, Profile], suites: str, placed: Mapping[str, PlacedMedia] | None
 ) -> _Plan:
-    inserts = InsertMaker(session.sample_rate_hz, profiles, suites)
+    inserts = InsertMaker(session.sample_rate_hz, profiles, suites, kinds=("vst3", "builtin"))
     channels = [_channel(child, parent, placed=placed) for child, parent in session.walk()]
     channels.append(_mixer_channel(session.master, "master", None))
     strips = {strip.id: strip for strip in session.strips()}

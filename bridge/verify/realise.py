@@ -5,6 +5,7 @@ Plugins run in the worker processes of a pool, JSFX in our own host, the mixer's
 
 from __future__ import annotations
 
+import base64
 import functools
 import math
 import tempfile
@@ -313,7 +314,7 @@ class ChainRenderer:
 
     def _vst3(self, insert: Insert) -> InsertRun:
         info = insert.plugin
-        if info is None or (not insert.values and insert.preset is None):
+        if info is None or (not insert.values and insert.preset is None and insert.state is None):
             raise VerifyError(
                 f"{_name_of(insert)}: the settings of this plugin cannot be read from this session; "
                 "bypass it there and save, or verify a chain.json"
@@ -326,9 +327,12 @@ class ChainRenderer:
         if insert.preset is not None:
             # What hosts load is the preset; the values are for people to read.
             settings = PluginSettings(values={}, strings=strings, state=self._preset(insert, plugin))
-        return functools.partial(
-            self._plugin, plugin, settings, latency=insert.latency_samples, block_frames=block or BLOCK_FRAMES
-        )
+        latency = insert.latency_samples
+        if insert.state is not None:
+            settings = PluginSettings(values={}, strings=strings, state=base64.b64decode(insert.state))
+            # A DAW takes back the delay that the plugin reports.
+            latency = certificate.reported_latency_samples if certificate is not None else latency
+        return functools.partial(self._plugin, plugin, settings, latency=latency, block_frames=block or BLOCK_FRAMES)
 
     def _preset(self, insert: Insert, plugin: PluginRef) -> bytes:
         """The component state in the preset of an insert."""

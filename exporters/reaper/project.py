@@ -13,17 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...bridge.audio import AudioInfo
+from ...bridge.choices import DEFAULT_SUITES, System, this_system
 from ...bridge.errors import ExportError
 from ...bridge.graph import MixGraph
+from ...bridge.hosting.pool import PluginPool
 from ...bridge.processors.equations import db_to_gain, gain_to_db
 from ...bridge.processors.laws import kind_of
-from ...bridge.processors.specs import spec_of
+from ...bridge.processors.specs import MIX, spec_of
 from ..families import colour_of
 from ..folder import replaced_folder
 from ..media import PlacedMedia, place_media, session_frames, write_media
 from ..names import one_line, safe_name
 from ..session import MAX_FADER_DB, Child, Folder, Insert, Media, Session, Strip, Track, build_session
 from .effects import EFFECTS_FOLDER, JSFX_FILES, jsfx_reference, jsfx_source, slider_tokens
+from .plugins import plan_plugins, plugin_blocks
 from .rpp import Block, Word, has_all_quotes, number
 
 #: Folder of a project that holds its audio.
@@ -67,6 +70,10 @@ def export_reaper(
     name: str | None = None,
     link: bool = False,
     reference_path: Path | None = None,
+    suites: str = DEFAULT_SUITES,
+    system: System | None = None,
+    allow_unverified: bool = False,
+    pool: PluginPool | None = None,
 ) -> Path:
     """Write a graph as a REAPER project that sounds like `render.render_graph`.
 
@@ -85,6 +92,14 @@ def export_reaper(
         converted and copied all the same.
     reference_path : Path, optional
         The finished mix, to stand beside the match as a muted track.
+    suites : str
+        Choice of plugin suites (`suites.choose_profiles`); what they lack is a JSFX of ours.
+    system : {"windows", "macos", "linux"}, optional
+        The system that the project is for; this one if not given. Names of some plugins differ.
+    allow_unverified : bool
+        Use plugins that have no passing certificate.
+    pool : PluginPool, optional
+        Where plugins tell their state; the pool of this process if not given.
 
     Returns
     -------
@@ -96,7 +111,9 @@ def export_reaper(
     AudioFileError, AudioContentError
         If a stem is missing or unreadable.
     ExportError
-        If a name or path cannot be written into a project.
+        If a name or path cannot be written into a project, or a plugin cannot hold a node.
+    PluginError, ProfileError
+        If a plugin is missing, has no certificate or fails, or there is no such suite.
     OutputError
         If the folder cannot be written or is not an earlier export. Nothing is left half written.
     """
@@ -111,14 +128,23 @@ def export_reaper(
     placed = place_media(session, stems_dir=stems_dir, folder=folder, subfolder=MEDIA_FOLDER, can_link=can_link)
     _check_links(placed.values())
     title = safe_name(name or graph.name, fallback="session")
-    text = project_text(session, placed, notes=graph.provenance.notes, render_file=f"{title}.wav")
-    used = {kind_of(insert.type, insert.law) for strip in session.strips() for insert in strip.inserts}
+    planned = plan_plugins(session, suites=suites, allow_unverified=allow_unverified, pool=pool)
+    inserts = [insert for strip in session.strips() for insert in strip.inserts]
     with replaced_folder(folder) as target:
         write_media(placed.values(), folder=target, sample_rate_hz=session.sample_rate_hz)
         effects = target / EFFECTS_FOLDER
         effects.mkdir()
-        for kind in sorted(used):
+        for kind in sorted({kind_of(i.type, i.law) for i in inserts if i.id not in planned.inserts}):
             (effects / JSFX_FILES[kind]).write_bytes(jsfx_source(kind))
+        plugins = plugin_blocks(
+            planned,
+            sample_rate_hz=session.sample_rate_hz,
+            folder=folder,
+            target=target,
+            system=system or this_system(),
+            pool=pool,
+        )
+        text = project_text(session, placed, notes=graph.provenance.notes, render_file=f"{title}.wav", plugins=plugins)
         (target / f"{title}.rpp").write_bytes(text)
     return folder / f"{title}.rpp"
 
@@ -134,7 +160,12 @@ def _check_links(placed: Iterable[PlacedMedia]) -> None:
 
 
 def project_text(
-    session: Session, placed: Mapping[str, PlacedMedia], *, notes: Sequence[str] = (), render_file: str
+    session: Session,
+    placed: Mapping[str, PlacedMedia],
+    *,
+    notes: Sequence[str] = (),
+    render_file: str,
+    plugins: Mapping[str, Block] | None = None,
 ) -> bytes:
     """The bytes of the project file.
 
@@ -147,17 +178,20 @@ def project_text(
         Free text for the project's notes.
     render_file : str
         Where REAPER renders to, relative to the project.
+    plugins : mapping of str to Block, optional
+        By insert id, the blocks of those that are plugins; all others are JSFX.
     """
+    chains = _Chains(plugins or {})
     frames = session_frames(session, placed)
     project = Block([Word("REAPER_PROJECT"), number(0.1), "6.83/mixbridge", 0])
     _add_notes(project, session.name, notes)
     _add_settings(project, session, length_s=frames / session.sample_rate_hz, render_file=render_file)
-    _add_master(project, session.master)
+    _add_master(project, session.master, chains)
     channels = list(_in_file_order([*session.children, *session.returns]))
     receives = _receives(channels)
     for channel in channels:
         track = project.block("TRACK", node_guid("track", channel.strip.id))
-        _add_strip(track, channel, receives.get(channel.strip.id, ()))
+        _add_strip(track, channel, receives.get(channel.strip.id, ()), chains)
         if channel.media is not None:
             media = placed[channel.strip.id]
             _add_item(track, channel.strip, channel.media, media, frames=frames, rate_hz=session.sample_rate_hz)
@@ -209,7 +243,7 @@ def _add_settings(project: Block, session: Session, *, length_s: float, render_f
     project.add("PLAYRATE", 1, 0, 0.25, 4)
 
 
-def _add_master(project: Block, master: Strip) -> None:
+def _add_master(project: Block, master: Strip, chains: _Chains) -> None:
     lift_db = _lift_db(master)
     project.add("MASTERAUTOMODE", TRIM_READ)
     project.add("MASTERMUTESOLO", 0)
@@ -217,7 +251,7 @@ def _add_master(project: Block, master: Strip) -> None:
     project.add("MASTER_VOLUME", *_fader(master, lift_db=lift_db))
     project.add("MASTER_FX", 1)
     if master.inserts:
-        _add_chain(project.block("MASTERFXLIST"), master.inserts)
+        chains.add(project.block("MASTERFXLIST"), master.inserts)
     if master.volume:
         _add_envelope(project.block("MASTERVOLENV2"), master, lift_db=lift_db)
 
@@ -263,7 +297,9 @@ def _receives(channels: Sequence[_Channel]) -> dict[str, list[_Receive]]:
     return found
 
 
-def _add_strip(track: Block, channel: _Channel, receives: Sequence[_Receive], *, to_master: bool = True) -> None:
+def _add_strip(
+    track: Block, channel: _Channel, receives: Sequence[_Receive], chains: _Chains, *, to_master: bool = True
+) -> None:
     strip, lift_db = channel.strip, _lift_db(channel.strip)
     name = strip.name[:MAX_NAME_LENGTH]
     track.add("NAME", name)
@@ -299,7 +335,7 @@ def _add_strip(track: Block, channel: _Channel, receives: Sequence[_Receive], *,
     if strip.volume:
         _add_envelope(track.block("VOLENV2"), strip, lift_db=lift_db)
     if strip.inserts:
-        _add_chain(track.block("FXCHAIN"), strip.inserts)
+        chains.add(track.block("FXCHAIN"), strip.inserts)
 
 
 def _add_reference(
@@ -307,7 +343,7 @@ def _add_reference(
 ) -> None:
     """The finished mix as the last track: muted, and past the master's effects once it is heard."""
     track = project.block("TRACK", node_guid("track", reference.strip.id))
-    _add_strip(track, _Channel(reference.strip, reference.media, False, 0), (), to_master=False)
+    _add_strip(track, _Channel(reference.strip, reference.media, False, 0), (), _Chains({}), to_master=False)
     _add_item(track, reference.strip, reference.media, placed[reference.strip.id], frames=frames, rate_hz=rate_hz)
 
 
@@ -346,17 +382,30 @@ def _add_envelope(envelope: Block, strip: Strip, *, lift_db: float) -> None:
         envelope.add("PT", point.time_s, db_to_gain(point.gain_db - lift_db), 0)
 
 
-def _add_chain(chain: Block, inserts: Sequence[Insert]) -> None:
-    chain.add("SHOW", 0)
-    chain.add("LASTSEL", 0)
-    chain.add("DOCKED", 0)
-    for insert in inserts:
-        chain.add("BYPASS", 0, 0, 0)
-        effect = chain.block("JS", jsfx_reference(kind_of(insert.type, insert.law)), spec_of(insert.type).label)
-        effect.values(slider_tokens(insert))
-        chain.add("FLOATPOS", 0, 0, 0, 0)
-        chain.add("FXID", node_guid("fx", insert.id))
-        chain.add("WAK", 0, 0)
+@dataclass(frozen=True)
+class _Chains:
+    """Writes chains of effects; `plugins` are the blocks of the inserts that are no JSFX, by insert id."""
+
+    plugins: Mapping[str, Block]
+
+    def add(self, chain: Block, inserts: Sequence[Insert]) -> None:
+        """Fill a chain, its window closed."""
+        chain.add("SHOW", 0)
+        chain.add("LASTSEL", 0)
+        chain.add("DOCKED", 0)
+        for insert in inserts:
+            chain.add("BYPASS", 0, 0, 0)
+            if insert.id in self.plugins:
+                chain.body.append(self.plugins[insert.id])
+                if insert.mix != MIX.default:
+                    chain.add("WET", insert.mix, 0)
+            else:
+                kind = kind_of(insert.type, insert.law)
+                effect = chain.block("JS", jsfx_reference(kind), spec_of(insert.type).label)
+                effect.values(slider_tokens(insert))
+            chain.add("FLOATPOS", 0, 0, 0, 0)
+            chain.add("FXID", node_guid("fx", insert.id))
+            chain.add("WAK", 0, 0)
 
 
 def _add_item(track: Block, strip: Strip, media: Media, placed: PlacedMedia, *, frames: int, rate_hz: int) -> None:

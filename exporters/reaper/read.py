@@ -7,6 +7,7 @@ reading with the line at which it stands: a render that leaves it out would be a
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ...bridge.audio import AudioInfo, probe, resampled_frames
+from ...bridge.choices import this_system
 from ...bridge.errors import AudioContentError, AudioFileError, ScriptError, SessionFileError
 from ...bridge.hosting.jsfx import Effect, load_effect
 from ...bridge.processors.equations import gain_and_pan
@@ -25,6 +27,7 @@ from .effects import EFFECTS_FOLDER, JSFX_FILES, PROJECT_PREFIX, SLIDER_COUNT
 from .project import PAN_COMPENSATION, SINE_PAN_LAW, TRIM_READ, node_guid
 from .routing import Receive, Tap, Volume, is_active, read_receives, read_volume, split_at_taps
 from .tree import Chunk, Line, ProjectText
+from .vst_chunk import Vst3State, class_id_on, read_vst_block
 
 #: Panning mode of the exported project: stereo balance / mono pan.
 _PAN_MODE = 3
@@ -44,6 +47,9 @@ _ENVELOPES = frozenset(
         "MASTERWIDTHENV2", "MASTERPLAYSPEEDENV", "PLAYSPEEDENV", "AUXVOLENV", "AUXPANENV", "AUXMUTEENV",
     )
 )  # fmt: skip
+
+#: How the names of VST3 effects and instruments begin.
+_VST3_PREFIXES = ("VST3: ", "VST3i: ")
 
 _PLUGIN_BLOCKS = frozenset(("VST", "CLAP", "AU", "DX", "LV2", "VIDEO_EFFECT", "CONTAINER"))
 
@@ -111,8 +117,8 @@ def read_project(
     Returns
     -------
     Chain
-        `Source.file` and `PluginInfo.bundle` are relative to the project's folder. Plugins other
-        than JSFX are listed, without settings.
+        `Source.file` and, of a JSFX, `PluginInfo.bundle` are relative to the project's folder. VST3
+        plugins have their state; other plugins are listed, without settings.
 
     Raises
     ------
@@ -479,16 +485,35 @@ class _Reader:
         return self._jsfx(effect, guid, channel_id, mix=mix, bypassed=bypassed)
 
     def _foreign(self, effect: Chunk, guid: str, channel_id: str, *, mix: float, bypassed: bool) -> Insert:
-        """A plugin whose state is not read: it is named, so that whoever renders can say what is missing."""
+        """A plugin: of a VST3 its state; others are named, so that whoever renders can say what is missing."""
         tokens = self._text.tokens(effect.head)
         name = tokens[1] if len(tokens) > 1 else effect.keyword
+        plugin, state = PluginInfo(name=name, bundle=tokens[2] if len(tokens) > 2 else ""), None
+        if effect.keyword == "VST" and name.startswith(_VST3_PREFIXES):
+            plugin, state = self._vst3(effect)
         return Insert(
             id=self._names.give(guid, f"{channel_id}:{name}"),
             kind="vst3",
-            plugin=PluginInfo(name=name, bundle=tokens[2] if len(tokens) > 2 else ""),
+            plugin=plugin,
+            state=state,
             mix=mix,
             bypassed=bypassed,
         )
+
+    def _vst3(self, effect: Chunk) -> tuple[PluginInfo, str]:
+        """A VST3 plugin and the state of its component."""
+        try:
+            head, chunk = read_vst_block(effect)
+            component = Vst3State.decode(chunk.state).component
+        except SessionFileError as error:
+            raise SessionFileError(f"{self._path}: {error}") from None
+        kind, _, rest = head.name.partition(": ")
+        plugin = PluginInfo(
+            name=rest.rpartition(" (")[0] or rest or kind,
+            bundle=head.file,
+            class_id=class_id_on(head.uid, this_system()) if head.uid else "",
+        )
+        return plugin, base64.b64encode(component).decode("ascii")
 
     def _jsfx(self, effect: Chunk, guid: str, channel_id: str, *, mix: float, bypassed: bool) -> Insert:
         text = self._text

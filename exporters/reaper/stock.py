@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, ClassVar
 
+from ...bridge.choices import System
 from ...bridge.errors import ExportError, SessionFileError
 from ...bridge.processors.equations import db_to_gain, gain_to_db
 from .vst_chunk import (
     PARAMETER_LIST_MAGIC,
     SIDE_CHAIN_PINS,
     STEREO_PINS,
-    System,
     VstChunk,
     VstHead,
     vst2_head,

@@ -12,15 +12,12 @@ import re
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
+from ...bridge.choices import System
 from ...bridge.errors import ExportError, SessionFileError
 from ..vstpreset import VstPreset
 from .rpp import Block, Token, Word
 from .tree import Chunk, Line, tokens_of
-
-#: Systems that a project can be written for: file names of plugins and class ids of some differ.
-System = Literal["windows", "macos", "linux"]
 
 #: A block that holds more is refused; the largest states, of samplers, are a few megabytes.
 MAX_STATE_BYTES = 32 * 1024 * 1024

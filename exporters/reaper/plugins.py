@@ -1,0 +1,125 @@
+"""VST3 plugins as inserts of a REAPER project: which inserts they are, and their blocks; JSFX are `effects`' work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...bridge.choices import System
+from ...bridge.hosting.pool import PluginPool, PluginRef, shared_pool
+from ...bridge.processors.laws import kind_of
+from ...bridge.suites import Profile, choose_profiles
+from ..chain import Insert, PluginInfo
+from ..inserts import MIXER_TYPES, InsertMaker, Responses, component_state, find_plugins, write_responses
+from ..session import Insert as SessionInsert
+from ..session import Session
+from .rpp import Block
+from .vst_chunk import Vst3State, vst3_chunk, vst3_head, vst_block
+
+
+def plugin_profile(insert: SessionInsert, profiles: Mapping[str, Profile]) -> Profile | None:
+    """The profile of an insert that a VST3 plugin realises; None for one that is a JSFX of ours.
+
+    What the chosen suites lack, and the arithmetic of a mixer, is done by our JSFX.
+
+    Parameters
+    ----------
+    profiles : mapping of str to Profile
+        By kind of processor (`laws.kind_of`).
+    """
+    profile = profiles.get(kind_of(insert.type, insert.law))
+    if insert.type in MIXER_TYPES or profile is None or profile.kind in ("jsfx", "mixer"):
+        return None
+    return profile
+
+
+@dataclass(frozen=True)
+class PluginInserts:
+    """The VST3 inserts of a session.
+
+    Attributes
+    ----------
+    inserts : dict of str to Insert
+        By insert id.
+    plugins : dict of PluginInfo to PluginRef
+        Each on this machine.
+    vendors : dict of PluginInfo to str
+    responses : dict
+        Files that plugins load: name in the project's folder to samples of shape (2, n).
+    """
+
+    inserts: dict[str, Insert] = field(default_factory=dict)
+    plugins: dict[PluginInfo, PluginRef] = field(default_factory=dict)
+    vendors: dict[PluginInfo, str] = field(default_factory=dict)
+    responses: Responses = field(default_factory=dict)
+
+
+def plan_plugins(
+    session: Session, *, suites: str, allow_unverified: bool = False, pool: PluginPool | None = None
+) -> PluginInserts:
+    """Find the plugins of a session's inserts and their settings; nothing is written.
+
+    Parameters
+    ----------
+    suites : str
+        Choice of plugin suites (`suites.choose_profiles`).
+
+    Raises
+    ------
+    ExportError
+        If a plugin cannot hold a node; the message names node, suite and remedy.
+    PluginError, ProfileError
+        If a plugin is missing, has no certificate or fails, or there is no such suite.
+    """
+    profiles = choose_profiles(suites)
+    maker = InsertMaker(session.sample_rate_hz, profiles, suites, kinds=("vst3", "jsfx"))
+    made: dict[str, Insert] = {}
+    for strip in session.strips():
+        for insert in strip.inserts:
+            if plugin_profile(insert, profiles) is not None:
+                made[insert.id] = maker.make(insert, strip)
+    if not made:
+        return PluginInserts()
+    plugins = find_plugins(made.values(), allow_unverified=allow_unverified, pool=pool)
+    vendors = {info: (pool or shared_pool()).describe(plugin).vendor for info, plugin in plugins.items()}
+    return PluginInserts(made, plugins, vendors, maker.responses)
+
+
+def plugin_blocks(
+    planned: PluginInserts,
+    *,
+    sample_rate_hz: int,
+    folder: Path,
+    target: Path,
+    system: System,
+    pool: PluginPool | None = None,
+) -> dict[str, Block]:
+    """The block of every VST3 insert, by insert id; files that plugins load are written.
+
+    Parameters
+    ----------
+    folder, target : Path
+        Where the project will be, and where it is being written.
+    system : {"windows", "macos", "linux"}
+        The system that the project is for.
+    """
+    write_responses(planned.responses, target=target, sample_rate_hz=sample_rate_hz)
+    blocks = {}
+    for insert_id, insert in planned.inserts.items():
+        info = insert.plugin
+        if info is None:
+            continue
+        component = component_state(
+            insert,
+            planned.plugins[info],
+            sample_rate_hz=sample_rate_hz,
+            folder=folder,
+            target=target,
+            pool=pool,
+        )
+        head = vst3_head(
+            info.name, vendor=planned.vendors[info], class_id=info.class_id, file=info.bundle, system=system
+        )
+        blocks[insert_id] = vst_block(head, vst3_chunk(info.class_id, Vst3State(component), system=system))
+    return blocks
