@@ -86,6 +86,10 @@ def analyze(
         Path | None,
         typer.Option(help="YAML file: group name to list of stems.", show_default="from file-name prefixes"),
     ] = None,
+    tempo_map: Annotated[
+        Path | None,
+        typer.Option(help="MIDI file with the tempo, time signatures and markers of the song, beginning with the mix."),
+    ] = None,
     start: Annotated[float | None, typer.Option(help="Analyse from here (seconds of the mix).")] = None,
     end: Annotated[float | None, typer.Option(help="Analyse up to here (seconds of the mix).")] = None,
     link: Annotated[bool, typer.Option("--link", help="Refer to the stems where they are; copy nothing.")] = False,
@@ -117,6 +121,7 @@ def analyze(
             start_s=start,
             end_s=end,
             groups_path=groups,
+            tempo_map_path=tempo_map,
             link=link,
             allow_unverified=allow_unverified,
             resume=resume,
@@ -142,6 +147,13 @@ def export(
     allow_unverified: Annotated[
         bool, typer.Option("--allow-unverified", help="Use plugins that have no passing certificate.")
     ] = False,
+    tempo_map: Annotated[
+        Path | None,
+        typer.Option(
+            help="MIDI file with the tempo, time signatures and markers of the song, beginning with the mix.",
+            show_default="that of the graph",
+        ),
+    ] = None,
     link: Annotated[bool, typer.Option("--link", help="Refer to the stems where they are; copy nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the paths as JSON.")] = False,
 ) -> None:
@@ -151,9 +163,13 @@ def export(
     """
     with errors_for_people():
         from .bridge.graph import MixGraph
-        from .exporters.formats import export_graph
+        from .bridge.tempo import read_tempo_map
+        from .exporters.formats import check_tempo_map, export_graph
 
         found = MixGraph.load(graph)
+        if tempo_map is not None:
+            check_tempo_map([kind.value for kind in formats])
+            found = found.with_tempo(read_tempo_map(tempo_map))
         with progress_bar() as progress:
             files = export_graph(
                 found,

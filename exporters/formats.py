@@ -56,6 +56,19 @@ def check_exports(formats: Sequence[str], *, laws: Mapping[str, str], plugins: s
                     find_plugin(class_id=used.class_id, name=used.name, bundle=used.bundle)
 
 
+def check_tempo_map(formats: Sequence[str]) -> None:
+    """Refuse a tempo map for formats none of which can hold it.
+
+    Raises
+    ------
+    ParameterError
+    """
+    if ExportFormat.reaper not in formats:
+        raise ParameterError(
+            f"--tempo-map: {', '.join(formats)} has no tempo; leave it out or add --export {ExportFormat.reaper}"
+        )
+
+
 def _has_jsfx(kind: str, law: str) -> bool:
     """Whether one of our JSFX follows a law of a kind: the reference law, or one that stands beside it."""
     processor_type, _ = type_and_law(kind)

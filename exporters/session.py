@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ..bridge.graph import Bus, Master, MixGraph, Processor, Stem, VolumePoint
 from ..bridge.processors.equations import channel_gains, db_to_gain, gain_and_pan, gain_to_db
 from ..bridge.processors.specs import GAIN_PAN, spec_of
+from ..bridge.tempo import TempoMap
 
 #: A fader's usual upper end. What is louder is split over the fader and a gain insert.
 MAX_FADER_DB = 12.0
@@ -156,6 +157,8 @@ class Session:
     returns : tuple of Return
         Those that flow into the master, in the order of the graph. A return that flows into a
         group is a child of its folder.
+    tempo : TempoMap or None
+        Tempo, bars and markers from the session's first frame; None where the graph does not say.
     """
 
     name: str
@@ -164,6 +167,7 @@ class Session:
     children: tuple[Child, ...]
     master: Strip
     returns: tuple[Return, ...] = ()
+    tempo: TempoMap | None = None
 
     def tracks(self) -> Iterator[Track]:
         """All tracks, in the order of the session."""
@@ -234,6 +238,7 @@ def build_session(graph: MixGraph, *, max_fader_db: float = MAX_FADER_DB) -> Ses
         children=tuple(child for child in laid if not isinstance(child, Return)),
         master=_strip(graph, graph.master, max_fader_db=max_fader_db),
         returns=tuple(child for child in laid if isinstance(child, Return)),
+        tempo=graph.tempo,
     )
 
 
