@@ -9,6 +9,8 @@ import random
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import mido
 import pytest
@@ -17,10 +19,13 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from mixbridge.bridge import tempo as tempo_module
+from mixbridge.bridge.analyze import AnalyzeSettings, _in_tempo
+from mixbridge.bridge.audio import Multitrack
 from mixbridge.bridge.errors import EXIT_USER_ERROR, GraphError, MixbridgeError, ParameterError, TempoMapError
 from mixbridge.bridge.graph import Edge, Master, MixGraph, Processor, Stem
 from mixbridge.bridge.processors.specs import SPECS
 from mixbridge.bridge.report.words import describe_processor, describe_tempo, summarise
+from mixbridge.bridge.search.search import SearchSettings
 from mixbridge.bridge.search.snap import snap
 from mixbridge.bridge.tempo import (
     DEFAULT_POINT,
@@ -464,6 +469,7 @@ def test_a_tempo_map_is_described() -> None:
     assert describe_tempo(TempoMap(), bpm=120.0) == "120 bpm, 4/4"
     song = TempoMap(points=(DEFAULT_POINT, change(2.0, 97.456, 3, 4, new_bar=True)))
     assert describe_tempo(song, bpm=97.456) == "about 97.46 bpm, 4/4, 3/4, 1 change"
+    assert describe_tempo(TempoMap().shifted(0.5), bpm=120.0) == "120 bpm, 4/4"
 
 
 # --------------------------------------------------------------------------------- snapping
@@ -491,6 +497,16 @@ def test_a_plugin_that_cannot_be_set_to_the_note_value_keeps_its_time() -> None:
     graph = graph_of(delay(**HEARD))
     limits = {"delay": {"tap1_time_ms": (1.0, 374.0)}}
     assert times_of(snap(graph, bpm=120.0, limits=limits))[0] == 373.0
+
+
+def test_an_analysis_rounds_at_the_tempo_of_its_excerpt() -> None:
+    song = TempoMap(points=(DEFAULT_POINT, change(10.0, 90.0)))
+    excerpt = cast(Multitrack, SimpleNamespace(sample_rate_hz=RATE_HZ, start_frame=8 * RATE_HZ, frames=30 * RATE_HZ))
+    rounded = AnalyzeSettings(search=SearchSettings(snap=True))
+    assert _in_tempo(rounded, song, excerpt).search.bpm == 90.0
+    assert _in_tempo(rounded, None, excerpt).search.bpm is None
+    # A run that rounds nothing can be resumed with any map.
+    assert _in_tempo(AnalyzeSettings(), song, excerpt) == AnalyzeSettings()
 
 
 def test_a_tap_moves_only_as_far_as_the_match_allows() -> None:

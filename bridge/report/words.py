@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -165,7 +166,8 @@ def short_label(processor_type: str) -> str:
 
 def describe_tempo(tempo: TempoMap, *, bpm: float) -> str:
     """A tempo map in words, such as "118 bpm, 4/4" or "about 97.5 bpm, 4/4, 3 changes"."""
-    changes = len(tempo.points) - 1
+    # Points that only begin a bar change nothing.
+    changes = sum((a.bpm, a.signature) != (b.bpm, b.signature) for a, b in pairwise(tempo.points))
     signatures = dict.fromkeys(f"{p.numerator}/{p.denominator}" for p in tempo.points)
     about = "about " if any(p.bpm != bpm for p in tempo.points) else ""
     parts = [f"{about}{_trimmed(bpm, 2)} bpm", ", ".join(signatures)]
