@@ -87,6 +87,10 @@ def analyze(
         Path | None,
         typer.Option(help="YAML file: group name to list of stems.", show_default="from file-name prefixes"),
     ] = None,
+    tempo_map: Annotated[
+        Path | None,
+        typer.Option(help="MIDI file with the tempo, time signatures and markers of the song, beginning with the mix."),
+    ] = None,
     start: Annotated[float | None, typer.Option(help="Analyse from here (seconds of the mix).")] = None,
     end: Annotated[float | None, typer.Option(help="Analyse up to here (seconds of the mix).")] = None,
     link: Annotated[bool, typer.Option("--link", help="Refer to the stems where they are; copy nothing.")] = False,
@@ -125,6 +129,7 @@ def analyze(
             start_s=start,
             end_s=end,
             groups_path=groups,
+            tempo_map_path=tempo_map,
             link=link,
             with_reference=reference,
             system=target_os,
@@ -158,6 +163,13 @@ def export(
     only: Annotated[
         str | None, typer.Option(help="What alone to take over, such as eq,pan; the rest is left out.")
     ] = None,
+    tempo_map: Annotated[
+        Path | None,
+        typer.Option(
+            help="MIDI file with the tempo, time signatures and markers of the song, beginning with the mix.",
+            show_default="that of the graph",
+        ),
+    ] = None,
     link: Annotated[bool, typer.Option("--link", help="Refer to the stems where they are; copy nothing.")] = False,
     reference: Annotated[
         bool,
@@ -184,6 +196,7 @@ def export(
                 folder=out,
                 plugins=plugins,
                 amounts=chosen_amounts(amount=amount, only=only),
+                tempo_map_path=tempo_map,
                 link=link,
                 with_reference=reference,
                 system=target_os,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from .result_folder import FOLDER_SUFFIX, GRAPH_FILE, MATCH_FILE, REPORT_FILE
 from .search.search import Search, SearchSettings
 from .search.working_set import WorkingSet
 from .suites import choose_profiles
+from .tempo import TempoMap, read_tempo_map
 
 #: Holds what a stopped run needs to go on; gone when the run is complete.
 _WORK_FOLDER = ".unfinished"
@@ -45,6 +46,8 @@ class AnalyzeSettings:
         Session formats to write, from `choices.ExportFormat`.
     allow_unverified : bool
         Use plugins that have no passing certificate.
+    tempo_map_path : Path or None
+        MIDI file with the tempo of the song, from the first frame of the mix.
     link : bool
         Sessions refer to the stems where they are instead of copying them.
     with_reference : bool
@@ -62,6 +65,7 @@ class AnalyzeSettings:
     start_s: float | None = None
     end_s: float | None = None
     groups_path: Path | None = None
+    tempo_map_path: Path | None = None
     link: bool = False
     with_reference: bool = True
     system: System | None = None
@@ -155,6 +159,7 @@ def analyze(
     check_exports(chosen.exports, laws=laws, plugins=chosen.search.plugins)
     out = folder if folder is not None else default_folder(mix_path)
     check_output(out, resume=chosen.resume, overwrite=chosen.overwrite)
+    tempo = None if chosen.tempo_map_path is None else read_tempo_map(chosen.tempo_map_path)
     song = load_multitrack(
         stems_dir,
         mix_path,
@@ -164,10 +169,21 @@ def analyze(
         progress=lambda words, share: report("read", share, words),
     )
     work = _open_work(out, resume=chosen.resume)
-    graph = _search(song, work, settings=chosen, progress=report)
+    graph = _search(song, work, settings=_in_tempo(chosen, tempo, song), progress=report)
+    if tempo is not None:
+        graph = graph.with_tempo(tempo)
     files, graph = _write_results(song, graph, out, stems_dir=stems_dir, settings=chosen, report=report)
     shutil.rmtree(work)
     return Analysis(graph, out, files, song.warnings, time.monotonic() - began_s, time.process_time() - began_cpu_s)
+
+
+def _in_tempo(settings: AnalyzeSettings, tempo: TempoMap | None, song: Multitrack) -> AnalyzeSettings:
+    """The settings with the tempo that delay times are rounded to; where nothing is rounded the tempo has no say."""
+    if tempo is None or not settings.search.snap:
+        return settings
+    rate_hz = song.sample_rate_hz
+    bpm = tempo.shifted(song.start_frame / rate_hz).prevailing_bpm(song.frames / rate_hz)
+    return replace(settings, search=replace(settings.search, bpm=bpm))
 
 
 def check_output(folder: Path, *, resume: bool, overwrite: bool) -> None:

@@ -38,6 +38,10 @@ class GroupsError(MixbridgeError, ValueError):
     """The file that assigns stems to groups is malformed or names unknown stems."""
 
 
+class TempoMapError(MixbridgeError, ValueError):
+    """A MIDI file is missing, damaged or holds no tempo map that can be used."""
+
+
 class OutputError(MixbridgeError, OSError):
     """The output folder cannot be written or holds something that must not be overwritten."""
 

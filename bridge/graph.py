@@ -31,6 +31,7 @@ from .files import write_text_whole
 from .processors.equations import db_to_gain
 from .processors.laws import kind_of, law_of
 from .processors.specs import MIX, SEND_LEVEL, SPECS, VOLUME, spec_of
+from .tempo import TempoMap
 
 FORMAT = "mixbridge-graph"
 SCHEMA_VERSION = 2
@@ -274,6 +275,8 @@ class MixGraph(_Model):
         First frame of the mix that belongs to the session; above 0 where only a part was analysed.
     frames : int
         Length of the session in sample frames.
+    tempo : TempoMap or None
+        Tempo, time signatures and markers, from the first frame of the session; None where unknown.
     nodes : list of Stem, Bus, Master or Processor
     edges : list of Edge
     provenance : Provenance
@@ -290,6 +293,7 @@ class MixGraph(_Model):
     sample_rate_hz: Annotated[int, Field(ge=8000, le=384000)]
     start_frame: Annotated[int, Field(ge=0)] = 0
     frames: Annotated[int, Field(ge=0)] = 0
+    tempo: TempoMap | None = None
     nodes: list[Annotated[Node, Field(union_mode="left_to_right")]]
     edges: list[Edge]
     provenance: Provenance = Field(default_factory=Provenance)
@@ -429,7 +433,16 @@ class MixGraph(_Model):
         """Where a stem's first sample lies, counted from the session's first frame (may be negative)."""
         return stem.offset_samples - self.start_frame
 
+    @property
+    def bpm(self) -> float | None:
+        """The one tempo that stands for the session (quarter notes per minute); None where it is unknown."""
+        return None if self.tempo is None else self.tempo.prevailing_bpm(self.frames / self.sample_rate_hz)
+
     # ---------------------------------------------------------------- changes
+
+    def with_tempo(self, tempo: TempoMap) -> MixGraph:
+        """A copy with a tempo map that counts from the mix's first frame."""
+        return self.model_copy(update={"tempo": tempo.shifted(self.start_frame / self.sample_rate_hz)})
 
     def without(self, processor_ids: set[str]) -> MixGraph:
         """A copy in which the given processors are bypassed and gone; sends stay with their channel."""
@@ -481,6 +494,7 @@ class MixGraph(_Model):
             sample_rate_hz=self.sample_rate_hz,
             start_frame=self.start_frame,
             frames=self.frames,
+            tempo=self.tempo,
             nodes=list(nodes),
             edges=list(edges),
             provenance=self.provenance,
@@ -490,7 +504,9 @@ class MixGraph(_Model):
 
     def to_json(self) -> str:
         """Serialise; stable under load, save, load."""
-        return json.dumps(self.model_dump(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        # Without a tempo map the file is what it was before there were any.
+        data = self.model_dump(exclude={"tempo"} if self.tempo is None else None)
+        return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     def save(self, path: Path) -> None:
         """Write graph.json whole or not at all."""

@@ -13,6 +13,7 @@ from ..bridge.processors.laws import kind_of, type_and_law
 from ..bridge.result_folder import GRAPH_FILE
 from ..bridge.strength import with_amounts
 from ..bridge.suites import choose_profiles
+from ..bridge.tempo import read_tempo_map
 from .inserts import MIXER_TYPES
 from .pedalboard import export_pedalboard
 from .reaper.project import export_reaper
@@ -60,6 +61,19 @@ def check_exports(formats: Sequence[str], *, laws: Mapping[str, str], plugins: s
                     find_plugin(class_id=used.class_id, name=used.name, bundle=used.bundle)
 
 
+def check_tempo_map(formats: Sequence[str]) -> None:
+    """Refuse a tempo map for formats none of which can hold it.
+
+    Raises
+    ------
+    ParameterError
+    """
+    if ExportFormat.reaper not in formats:
+        raise ParameterError(
+            f"--tempo-map: {', '.join(formats)} has no tempo; leave it out or add --export {ExportFormat.reaper}"
+        )
+
+
 def export_again(
     graph_path: Path,
     formats: Sequence[str],
@@ -68,6 +82,7 @@ def export_again(
     folder: Path | None = None,
     plugins: str | None = None,
     amounts: Mapping[str, float] | None = None,
+    tempo_map_path: Path | None = None,
     link: bool = False,
     with_reference: bool = True,
     system: System | None = None,
@@ -87,6 +102,8 @@ def export_again(
     amounts : mapping of str to float, optional
         Strength by part (`strength.with_amounts`). The weakened graph is written beside its sessions, so that
         they can be verified; it must not take the place of the one that was found.
+    tempo_map_path : Path, optional
+        MIDI file with the song's tempo, in place of that of the graph.
     with_reference : bool
         Put the finished mix into DAW sessions, if it still lies where the analysis found it.
 
@@ -96,6 +113,9 @@ def export_again(
         Also if `amounts` are given and `folder` is that of the graph.
     """
     graph = MixGraph.load(graph_path)
+    if tempo_map_path is not None:
+        check_tempo_map(formats)
+        graph = graph.with_tempo(read_tempo_map(tempo_map_path))
     target = folder or graph_path.parent
     if amounts:
         if target.resolve() == graph_path.parent.resolve():

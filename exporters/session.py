@@ -14,6 +14,7 @@ from pathlib import Path
 from ..bridge.graph import Bus, Master, MixGraph, Processor, Stem, VolumePoint
 from ..bridge.processors.equations import channel_gains, db_to_gain, gain_and_pan, gain_to_db
 from ..bridge.processors.specs import GAIN_PAN, spec_of
+from ..bridge.tempo import TempoMap
 from .families import REFERENCE, RETURN, family_of
 
 #: A fader's usual upper end. What is louder is split over the fader and a gain insert.
@@ -167,6 +168,8 @@ class Session:
     reference : Track, optional
         The finished mix, to compare with: heard past the master, and silent until a user wants it. Its file
         is an absolute path.
+    tempo : TempoMap or None
+        Tempo, bars and markers from the session's first frame; None where the graph does not say.
     """
 
     name: str
@@ -176,6 +179,7 @@ class Session:
     master: Strip
     returns: tuple[Return, ...] = ()
     reference: Track | None = None
+    tempo: TempoMap | None = None
 
     def tracks(self) -> Iterator[Track]:
         """All tracks, in the order of the session."""
@@ -251,6 +255,7 @@ def build_session(
         master=_strip(graph, graph.master, max_fader_db=max_fader_db),
         returns=tuple(child for child in laid if isinstance(child, Return)),
         reference=None if reference_path is None else _reference(graph, reference_path),
+        tempo=graph.tempo,
     )
 
 

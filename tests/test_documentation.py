@@ -10,11 +10,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import mido
 import pytest
 import scipy.signal
 from pydantic import BaseModel
 
 from mixbridge.bridge import graph as graph_module
+from mixbridge.bridge import tempo as tempo_module
 from mixbridge.bridge.graph import MAX_FILE_BYTES, MixGraph
 from mixbridge.bridge.processors.specs import CHAIN_ORDER, SPECS, Parameter
 
@@ -82,6 +84,8 @@ def test_the_commands_of_the_readme_run_as_shown(tmp_path: Path, make_small_song
     song.write_mix(song.mix + bass * (dark - song.stems["bass"]))
     (groups,) = fences(README, "yaml")
     (tmp_path / "groups.yaml").write_text(groups, encoding="utf-8")
+    tempo = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=500_000), mido.MetaMessage("marker", text="Verse")])
+    mido.MidiFile(tracks=[tempo]).save(tmp_path / "song.mid")
     has_plugins = can_install("lsp")
     commands = [c for c in readme_commands() if c.startswith("mixbridge ") and (has_plugins or "lsp" not in c)]
     assert commands
@@ -161,11 +165,14 @@ def table_rows(text: str) -> list[list[str]]:
     [
         ("The graph", "MixGraph"),
         ("Volume automation", "VolumePoint"),
+        ("Tempo", "TempoMap"),
+        ("Tempo point", "TempoPoint"),
+        ("Marker", "Marker"),
         *((name, name) for name in ("Stem", "Bus", "Master", "Processor", "Evidence", "Edge", "Provenance", "Loss")),
     ],
 )
 def test_every_field_of_the_format_is_documented(heading: str, model: str) -> None:
-    kind: type[BaseModel] = getattr(graph_module, model)
+    kind: type[BaseModel] = getattr(graph_module, model, None) or getattr(tempo_module, model)
     names = [row[0].strip("`") for row in table_rows(section(heading))]
     assert len(names) == len(set(names))
     assert set(names) == set(kind.model_fields)
@@ -209,6 +216,8 @@ def test_the_example_is_a_graph_and_uses_every_field() -> None:
     assert MixGraph.from_json(graph.to_json()) == graph
     data = json.loads(text)
     assert set(data) == set(MixGraph.model_fields)
+    assert set(data["tempo"]) == set(tempo_module.TempoMap.model_fields)
+    assert all(set(point) == set(tempo_module.TempoPoint.model_fields) for point in data["tempo"]["points"])
     by_type = {node["type"]: set(node) for node in data["nodes"]}
     for kind, model in (("stem", "Stem"), ("bus", "Bus"), ("master", "Master"), ("compressor", "Processor")):
         assert by_type[kind] == set(getattr(graph_module, model).model_fields)

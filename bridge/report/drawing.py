@@ -203,7 +203,7 @@ def _block(graph: MixGraph, channel: Stem | Bus | Master, *, x: float, row: floa
             y + BLOCK_HEIGHT - BOX_HEIGHT - 8.0,
             processor.type,
             short_label(processor.type),
-            describe_processor(processor),
+            describe_processor(processor, bpm=graph.bpm),
             processor.mix,
         )
         for index, processor in enumerate(graph.chain(channel.id))

@@ -29,6 +29,7 @@ from .words import (
     ChannelSummary,
     describe_processor,
     describe_sends,
+    describe_tempo,
     describe_volume,
     frequency_text,
     level_text,
@@ -218,11 +219,12 @@ def _data_uri(mime: str, data: bytes) -> str:
 
 
 def _facts(graph: MixGraph, duration_s: float) -> list[tuple[str, str]]:
-    provenance, processors = graph.provenance, len(graph.processors)
+    provenance, processors, bpm = graph.provenance, len(graph.processors), graph.bpm
     of = f" of {provenance.console_processors}" if provenance.console_processors else ""
     facts = [
         ("Length", _clock(duration_s)),
         ("Sample rate", f"{graph.sample_rate_hz / 1000:g} kHz"),
+        *([("Tempo", describe_tempo(graph.tempo, bpm=bpm))] if graph.tempo is not None and bpm is not None else []),
         ("Tracks", str(len(graph.stems))),
         ("Groups", str(len(graph.buses) - len(graph.returns))),
         *([("Returns", str(len(graph.returns))), ("Sends", str(len(graph.all_sends())))] if graph.all_sends() else []),
@@ -304,11 +306,12 @@ def _cards(graph: MixGraph) -> dict[str, list[_Card]]:
 
 def _devices(graph: MixGraph, channel_id: str) -> Iterator[_Device]:
     """What a channel's card lists: processors, volume automation, sends."""
+    bpm = graph.bpm
     for processor in graph.chain(channel_id):
         yield _Device(
             processor.type,
             short_label(processor.type),
-            _without_title(processor),
+            _without_title(processor, bpm=bpm),
             draw_curve(processor, sample_rate_hz=graph.sample_rate_hz),
             _evidence(processor.evidence),
         )
@@ -328,9 +331,9 @@ def _evidence(evidence: Evidence | None) -> str:
     return "" if evidence is None else f"Lₐ {gap_text(evidence.loss_increase)} without it"
 
 
-def _without_title(processor: Processor) -> str:
+def _without_title(processor: Processor, *, bpm: float | None) -> str:
     """The words of a processor where its label stands beside them already; units stay on the line of their number."""
-    text = describe_processor(processor)
+    text = describe_processor(processor, bpm=bpm)
     title, colon, rest = text.partition(": ")
     text = rest if colon and title in ("EQ", SPECS[processor.type].label, short_label(processor.type)) else text
     return _fixed(text)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -20,7 +22,8 @@ from ..processors.equations import (
     saturated,
     saturation_shape,
 )
-from ..processors.specs import BELLS, DELAY_TAPS, EQ, SPECS, Parameter, ProcessorSpec, spec_of
+from ..processors.specs import BELLS, DELAY, DELAY_TAPS, EQ, SPECS, Parameter, ProcessorSpec, spec_of
+from ..tempo import TempoMap, note_value
 
 ChannelKind = Literal["track", "group", "return", "master"]
 
@@ -78,7 +81,7 @@ class ChannelSummary:
 
 def summarise(graph: MixGraph) -> list[ChannelSummary]:
     """Describe every track, then every group and return, then the master, in file order."""
-    summaries = []
+    summaries, bpm = [], graph.bpm
     for channel in graph.channels():
         parent = graph.parent(channel.id)
         summaries.append(
@@ -87,7 +90,7 @@ def summarise(graph: MixGraph) -> list[ChannelSummary]:
                 kind=channel_kind(graph, channel),
                 name=channel.name,
                 group=parent.name if isinstance(parent, Bus) else None,
-                texts=tuple(describe_processor(p) for p in graph.chain(channel.id)),
+                texts=tuple(describe_processor(p, bpm=bpm) for p in graph.chain(channel.id)),
                 mixer=tuple(t for t in (describe_volume(channel.volume), describe_sends(graph, channel.id)) if t),
                 alignment=describe_alignment(channel, sample_rate_hz=graph.sample_rate_hz)
                 if isinstance(channel, Stem)
@@ -161,17 +164,28 @@ def short_label(processor_type: str) -> str:
     return _SHORT_LABELS.get(processor_type) or spec_of(processor_type).label
 
 
-def describe_processor(processor: Processor) -> str:
+def describe_tempo(tempo: TempoMap, *, bpm: float) -> str:
+    """A tempo map in words, such as "118 bpm, 4/4" or "about 97.5 bpm, 4/4, 3 changes"."""
+    # Points that only begin a bar change nothing.
+    changes = sum((a.bpm, a.signature) != (b.bpm, b.signature) for a, b in pairwise(tempo.points))
+    signatures = dict.fromkeys(f"{p.numerator}/{p.denominator}" for p in tempo.points)
+    about = "about " if any(p.bpm != bpm for p in tempo.points) else ""
+    parts = [f"{about}{_trimmed(bpm, 2)} bpm", ", ".join(signatures)]
+    return ", ".join([*parts, *([f"{changes} change{'s' if changes > 1 else ''}"] if changes else [])])
+
+
+def describe_processor(processor: Processor, *, bpm: float | None = None) -> str:
     """One line about a processor, such as "EQ: high-pass 82 Hz; bell +4.2 dB at 2.3 kHz (Q 1.4)".
 
     Sections that are off or change the level by less than `AUDIBLE_DB` are left out; the
     dry/wet mix is named where it is not 100 %. A type without words of its own is described by
-    the parameters that differ from their defaults.
+    the parameters that differ from their defaults. With a tempo (`bpm`, quarter notes per minute)
+    delay times that are note values are named as such: "375 ms (1/8 dotted)".
     """
     if processor.mix == 0.0:
         return f"{_title(processor.type)}: bypassed (mix 0 %)"
     suffix = f", mix {_percent(processor.mix)}" if processor.mix < 0.9995 else ""
-    describe = _WORDS.get(processor.type)
+    describe = partial(_delay, bpm=bpm) if processor.type == DELAY.type else _WORDS.get(processor.type)
     if describe is None:
         return _generic(spec_of(processor.type), processor.parameters) + suffix
     return describe(processor.parameters, processor.mix) + suffix
@@ -348,15 +362,18 @@ def _cuts(spec: ProcessorSpec, p: Mapping[str, float], prefix: str = "") -> list
     return parts
 
 
-def _delay(p: Mapping[str, float], mix: float) -> str:
+def _delay(p: Mapping[str, float], mix: float, *, bpm: float | None = None) -> str:
     spec, taps = SPECS["delay"], []
     for tap in (f"tap{n}_" for n in range(1, DELAY_TAPS + 1)):
         if _is_off(spec.parameter(f"{tap}level_db"), p[f"{tap}level_db"]):
             continue
-        parts = [f"{time_text(p[f'{tap}time_ms'])} at {level_text(p[f'{tap}level_db'])}"]
+        time_ms = p[f"{tap}time_ms"]
+        note = None if bpm is None else note_value(time_ms, bpm=bpm)
+        time = time_text(time_ms) + (f" ({note})" if note is not None else "")
+        parts = [f"{time} at {level_text(p[f'{tap}level_db'])}"]
         if pan_text(p[f"{tap}pan"]) != "centre":
             parts.append(pan_text(p[f"{tap}pan"]))
-        taps.append((p[f"{tap}time_ms"], ", ".join([*parts, *_cuts(spec, p, tap)])))
+        taps.append((time_ms, ", ".join([*parts, *_cuts(spec, p, tap)])))
     if not taps:
         return "Delay: all taps silent"
     count = f"{len(taps)} taps: " if len(taps) > 1 else ""
@@ -399,7 +416,6 @@ _WORDS: dict[str, Callable[[Mapping[str, float], float], str]] = {
     "saturation": _saturation,
     "imager": _imager,
     "gain_pan": _gain_pan,
-    "delay": _delay,
     "reverb": _reverb,
     "limiter": _limiter,
 }

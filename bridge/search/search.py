@@ -107,7 +107,14 @@ EFFORTS: dict[str, Effort] = {
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """What a user chooses about a search."""
+    """What a user chooses about a search.
+
+    Attributes
+    ----------
+    bpm : float or None
+        Tempo (quarter notes per minute) whose note values `snap` rounds delay times to; None leaves
+        them alone.
+    """
 
     quality: str = DEFAULT_QUALITY
     tolerance: float = DEFAULT_TOLERANCE
@@ -117,6 +124,7 @@ class SearchSettings:
     console: str = DEFAULT_CONSOLE
     plugins: str = DEFAULT_SUITES
     snap: bool = False
+    bpm: float | None = None
 
     def check(self) -> None:
         """Raise `ParameterError` for a setting out of range."""
@@ -351,7 +359,13 @@ class Search:
         if parts(graph):
             graph = self._weighed(graph, evaluator)
         if self.settings.snap:
-            graph = snap(graph, loss_of=loss_of, ceiling=loss_of(graph) + self.settings.tolerance, limits=self.limits)
+            graph = snap(
+                graph,
+                loss_of=loss_of,
+                ceiling=loss_of(graph) + self.settings.tolerance,
+                limits=self.limits,
+                bpm=self.settings.bpm,
+            )
         return self._described(graph)
 
     def _weighed(self, graph: MixGraph, evaluator: Evaluator) -> MixGraph:

@@ -2,7 +2,8 @@
 
 A setting may move within its error bar (see `sensitivity`). Of the numbers there the roundest is
 taken: every kind of setting has rows of numbers from round to fine, and the first row that has one
-within the bar decides. Delay times are left alone: what is round there depends on the tempo.
+within the bar decides. What is round for a delay time depends on the tempo: where that is known, times
+near a note value become it; else they are left alone.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..graph import MixGraph, Processor
-from ..processors.specs import DELAY_TAPS, MIX, SEND_LEVEL, SPECS, Parameter
+from ..processors.specs import DELAY, DELAY_TAPS, MIX, SEND_LEVEL, SPECS, Parameter
+from ..tempo import NOTE_TOLERANCE, note_value
 from .amounts import allowed, replaced
 from .parameters import Limits, send_id
 from .rewrite import longest_within
@@ -31,7 +33,10 @@ _SHARES_OF_BAR = (1.0, 0.5, 0.25, 0.125)
 #: Below this a setting with decades of numbers is 0.
 _TINY = 1e-6
 
-_NOT_SNAPPED = frozenset(f"tap{n}_time_ms" for n in range(1, DELAY_TAPS + 1))
+#: Level and time of every tap.
+_TAPS = tuple((f"tap{n}_level_db", f"tap{n}_time_ms") for n in range(1, DELAY_TAPS + 1))
+
+_NOT_SNAPPED = frozenset(time for _, time in _TAPS)
 
 Bars = Mapping[str, Mapping[str, float]]
 
@@ -105,7 +110,7 @@ def roundest(parameter: Parameter, value: float, bar: float, *, low: float, high
 
 @dataclass(frozen=True)
 class _Move:
-    """A setting and the number it is rounded to; `risk` is the share of the error bar this takes."""
+    """A setting and the number it is rounded to; `risk` is the share this takes of the bar, or tolerance, it has."""
 
     part: str
     name: str
@@ -129,8 +134,9 @@ def snap(
     loss_of: Callable[[MixGraph], float] | None = None,
     ceiling: float = math.inf,
     limits: Limits | None = None,
+    bpm: float | None = None,
 ) -> MixGraph:
-    """Round the settings of a graph within their error bars.
+    """Round the settings of a graph within their error bars, and delay times to note values.
 
     Parameters
     ----------
@@ -143,12 +149,19 @@ def snap(
         at last only the least risky of them are made.
     ceiling : float
         In L_a.
+    bpm : float, optional
+        Tempo of the song (quarter notes per minute). The delay times of taps that are heard then become
+        the note value they are near to (`tempo.NOTE_TOLERANCE`), each by itself and only as far as the
+        loss stays below `ceiling`: their error bars are too short to reach from note to note.
 
     Returns
     -------
     MixGraph
         Evidence is kept: the error bars hold for the rounded values as well.
     """
+    if bpm is not None:
+        # First, while nothing else has used up what may be lost: a time that is right costs nothing.
+        graph = _in_time(graph, bpm, loss_of=loss_of, ceiling=ceiling, limits=limits)
     bars = error_bars_of(graph) if error_bars is None else error_bars
     if loss_of is None:
         return _moved(graph, _moves(graph, bars, limits, share=1.0))
@@ -158,6 +171,40 @@ def snap(
         if not moves or loss_of(snapped) <= ceiling:
             return snapped
     return _moved(graph, moves[: longest_within(len(moves), lambda n: loss_of(_moved(graph, moves[:n])) <= ceiling)])
+
+
+def _in_time(
+    graph: MixGraph,
+    bpm: float,
+    *,
+    loss_of: Callable[[MixGraph], float] | None,
+    ceiling: float,
+    limits: Limits | None,
+) -> MixGraph:
+    """The graph with the delay times that the match lets be note values."""
+    for move in _note_moves(graph, bpm, limits):
+        moved = _moved(graph, [move])
+        if loss_of is None or loss_of(moved) <= ceiling:
+            graph = moved
+    return graph
+
+
+def _note_moves(graph: MixGraph, bpm: float, limits: Limits | None) -> list[_Move]:
+    """Delay times and the note values they are near to, the nearest first."""
+    found: list[_Move] = []
+    for node in graph.processors:
+        if node.type != DELAY.type or node.mix == 0.0:
+            continue
+        for level, time in _TAPS:
+            value, silent = node.parameters[time], DELAY.parameter(level).off_at
+            note = note_value(value, bpm=bpm)
+            if note is None or node.parameters[level] == silent:
+                continue
+            number = note.time_ms(bpm)
+            low, high = allowed(DELAY.parameter(time), node.kind, limits)
+            if number != value and low <= number <= high:
+                found.append(_Move(node.id, time, number, abs(number - value) / (NOTE_TOLERANCE * number)))
+    return sorted(found, key=lambda m: (m.risk, m.part, m.name))
 
 
 def _moves(graph: MixGraph, bars: Bars, limits: Limits | None, *, share: float) -> list[_Move]:

@@ -20,6 +20,7 @@ from ...bridge.hosting.pool import PluginPool
 from ...bridge.processors.equations import db_to_gain, gain_to_db
 from ...bridge.processors.laws import kind_of
 from ...bridge.processors.specs import MIX, spec_of
+from ...bridge.tempo import DEFAULT_POINT, TempoMap
 from ..families import colour_of
 from ..folder import replaced_folder
 from ..media import PlacedMedia, place_media, session_frames, write_media
@@ -46,6 +47,12 @@ PAN_COMPENSATION = math.sqrt(2.0)
 
 #: Automation mode in which the fader multiplies the volume envelope; in the others the envelope replaces it.
 TRIM_READ = 0
+
+#: Envelope shape that holds a value up to the next point.
+SQUARE = 1
+
+#: Bits of a tempo point: it sets a time signature; the bar before it need not be full.
+_SIGNATURE, _CUT_BAR = 1, 4
 
 #: How far up volume envelopes reach unless a user asks for more. Nobody says what becomes of points above.
 ENVELOPE_TOP_DB = 6.0
@@ -185,8 +192,11 @@ def project_text(
     frames = session_frames(session, placed)
     project = Block([Word("REAPER_PROJECT"), number(0.1), "6.83/mixbridge", 0])
     _add_notes(project, session.name, notes)
-    _add_settings(project, session, length_s=frames / session.sample_rate_hz, render_file=render_file)
+    length_s = frames / session.sample_rate_hz
+    _add_settings(project, session, length_s=length_s, render_file=render_file)
     _add_master(project, session.master, chains)
+    if session.tempo is not None:
+        _add_tempo(project, session.tempo, length_s=length_s)
     channels = list(_in_file_order([*session.children, *session.returns]))
     receives = _receives(channels)
     for channel in channels:
@@ -239,7 +249,12 @@ def _add_settings(project: Block, session: Session, *, length_s: float, render_f
     project.add("LOCK", 1)
     # No override: every track follows its own automation mode.
     project.add("GLOBAL_AUTO", -1)
-    project.add("TEMPO", 120, 4, 4)
+    first = DEFAULT_POINT if session.tempo is None else session.tempo.points[0]
+    if session.tempo is not None:
+        # Items and tempo stay where they are in time when the tempo is edited: audio is never stretched.
+        project.add("TIMELOCKMODE", 0)
+        project.add("TEMPOENVLOCKMODE", 0)
+    project.add("TEMPO", first.bpm, first.numerator, first.denominator)
     project.add("PLAYRATE", 1, 0, 0.25, 4)
 
 
@@ -254,6 +269,26 @@ def _add_master(project: Block, master: Strip, chains: _Chains) -> None:
         chains.add(project.block("MASTERFXLIST"), master.inserts)
     if master.volume:
         _add_envelope(project.block("MASTERVOLENV2"), master, lift_db=lift_db)
+
+
+def _add_tempo(project: Block, tempo: TempoMap, *, length_s: float) -> None:
+    """Tempo changes, time signatures and markers, as far as they lie within the session."""
+    points = [(p, cut) for p, cut in zip(tempo.points, tempo.cut_bars(), strict=True) if p.time_s < length_s]
+    # A tempo that never changes is said by the project's settings.
+    if len(points) > 1:
+        envelope = project.block("TEMPOENVEX")
+        envelope.add("EGUID", node_guid("tempo", "map"))
+        envelope.add("ACT", 1, -1)
+        envelope.add("VIS", 1, 0, 1)
+        envelope.add("LANEHEIGHT", 0, 0)
+        envelope.add("ARM", 0)
+        envelope.add("DEFSHAPE", SQUARE, -1, -1)
+        for point, cut in points:
+            bar = (point.denominator << 16 | point.numerator, 0, _SIGNATURE | (_CUT_BAR if cut else 0))
+            envelope.add("PT", point.time_s, point.bpm, SQUARE, *(bar if point.new_bar else ()))
+    within = (m for m in tempo.markers if m.time_s < length_s)
+    for number_of_marker, marker in enumerate(within, start=1):
+        project.add("MARKER", number_of_marker, marker.time_s, marker.name[:MAX_NAME_LENGTH], 0, 0, 1, Word("R"))
 
 
 # ------------------------------------------------------------------------------- tracks
