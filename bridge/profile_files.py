@@ -116,8 +116,8 @@ class _ProfileFile(StrictModel):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         law_of(self.law, self.processor)
-        if (self.kind == "vst3") != (self.plugin is not None):
-            raise ValueError("plugin: a profile of kind vst3 has one, the others have none")
+        if (self.kind in ("vst3", "stock")) != (self.plugin is not None):
+            raise ValueError("plugin: a profile of kind vst3 or stock has one, the others have none")
         if (self.kind == "builtin") != bool(self.stage):
             raise ValueError("stage: a profile of kind builtin has at least one, the others have none")
         if self.kind != "vst3" and (self.control or self.file):

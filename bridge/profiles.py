@@ -27,7 +27,7 @@ from .processors.specs import MIX, REVERB, ProcessorSpec, spec_of
 
 Audio = npt.NDArray[np.float64]
 Parameters = Mapping[str, float]
-Kind = Literal["vst3", "builtin", "jsfx", "mixer"]
+Kind = Literal["vst3", "builtin", "jsfx", "stock", "mixer"]
 Plain = float | str
 
 #: An impulse response goes on for this long (s) after the reverb has ended: its cuts ring on.
@@ -111,7 +111,7 @@ class Stage:
 
     Attributes
     ----------
-    kind : {"vst3", "builtin", "jsfx", "mixer"}
+    kind : {"vst3", "builtin", "jsfx", "stock", "mixer"}
     plugin : PluginInfo or None
         None for the mixer, whose `values` are the physical parameters.
     values : dict of str to float or str
@@ -147,7 +147,8 @@ class Profile:
         Key of `specs.SPECS`.
     law : str
         Key of `laws.LAWS`: the law that the plugin follows.
-    kind : {"vst3", "builtin", "jsfx", "mixer"}
+    kind : {"vst3", "builtin", "jsfx", "stock", "mixer"}
+        Of kind "stock" are plugins that come with a DAW and run in it alone; its exporter knows their states.
     plugin : PluginInfo or None
         None for the mixer. A built-in profile may need several plugins: its name is then that of
         the profile, and `stages` tells what to run.
@@ -257,7 +258,7 @@ class Profile:
             As `settings`.
         """
         values = self.check(parameters)
-        if self.kind in ("jsfx", "mixer"):
+        if self.kind in ("jsfx", "stock", "mixer"):
             return (Stage(self.kind, self.plugin, self.settings(values, sample_rate_hz=sample_rate_hz)),)
         names = self._names(values, sample_rate_hz)
         return tuple(

@@ -109,9 +109,9 @@ class Insert(_Model):
         Key of `specs.SPECS`; empty for an effect that realises none of ours.
     law : str
         Key of `laws.LAWS`; empty for the reference law.
-    kind : {"vst3", "builtin", "jsfx", "mixer"}
-        A VST3 plugin, a pedalboard built-in, a JSFX, or arithmetic of the mixer itself
-        (gain/pan and width, from `parameters`).
+    kind : {"vst3", "builtin", "jsfx", "stock", "mixer"}
+        A VST3 plugin, a pedalboard built-in, a JSFX, a plugin that runs in its DAW alone (what is known
+        of it is in `parameters`), or arithmetic of the mixer itself (gain/pan and width, from `parameters`).
     parameters : dict of str to float
         Physical parameters of `type`; empty where they are not known.
     values : dict of str to float or str
@@ -131,7 +131,7 @@ class Insert(_Model):
     id: str
     type: str = ""
     law: str = ""
-    kind: Literal["vst3", "builtin", "jsfx", "mixer"]
+    kind: Literal["vst3", "builtin", "jsfx", "stock", "mixer"]
     plugin: PluginInfo | None = None
     parameters: dict[str, float] = Field(default_factory=dict)
     values: dict[str, float | str] = Field(default_factory=dict)
@@ -157,8 +157,8 @@ class Insert(_Model):
 
     @model_validator(mode="after")
     def _has_what_its_kind_needs(self) -> Self:
-        if (self.kind in ("vst3", "jsfx")) != (self.plugin is not None):
-            raise ValueError("plugin: VST3 and JSFX inserts have one, others have none")
+        if (self.kind in ("vst3", "jsfx", "stock")) != (self.plugin is not None):
+            raise ValueError("plugin: inserts of VST3, JSFX and a DAW's own plugins have one, others have none")
         if self.branches and self.kind != "builtin":
             raise ValueError("branches: only inserts of pedalboard's built-ins have them")
         return self

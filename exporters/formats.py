@@ -40,7 +40,8 @@ def check_exports(formats: Sequence[str], *, laws: Mapping[str, str], plugins: s
     for kind in formats:
         if kind not in list(ExportFormat):
             raise ParameterError(f"--export {kind}: unknown format; choose one of {', '.join(ExportFormat)}")
-        in_plugins = {name for name in laws if name in profiles and profiles[name].kind == "vst3"} - {*MIXER_TYPES}
+        own = {name for name in laws if name in profiles and profiles[name].kind in ("vst3", "stock")}
+        in_plugins = own - {*MIXER_TYPES}
         other = [type_and_law(n)[0] for n, law in laws.items() if n not in in_plugins and not _has_jsfx(n, law)]
         if kind == ExportFormat.reaper and other:
             parts = [f"{processor_type}={DEFAULT_SUITES}" for processor_type in other]
@@ -48,11 +49,11 @@ def check_exports(formats: Sequence[str], *, laws: Mapping[str, str], plugins: s
                 f"--export reaper: the JSFX of {', '.join(other)} does not follow the law of {plugins!r}; "
                 f"search with --plugins {','.join([*parts, f'*={plugins}'])} or with --plugins {DEFAULT_SUITES}"
             )
-        scripts = [t for t in laws if t not in MIXER_TYPES and t in profiles and profiles[t].kind == "jsfx"]
+        scripts = [t for t in laws if t not in MIXER_TYPES and t in profiles and profiles[t].kind in ("jsfx", "stock")]
         if kind == ExportFormat.pedalboard and scripts:
             types = dict.fromkeys(type_and_law(name)[0] for name in scripts)
             raise ParameterError(
-                f"--export pedalboard: the JSFX of {', '.join(types)} run in REAPER only; "
+                f"--export pedalboard: the {plugins!r} plugins for {', '.join(types)} run in REAPER only; "
                 "choose other plugins, such as --plugins lsp"
             )
         if kind in (ExportFormat.pedalboard, ExportFormat.reaper):

@@ -102,20 +102,24 @@ class InsertMaker:
             id=insert.id,
             type=insert.type,
             law=insert.law,
-            parameters=dict(insert.parameters),
             mix=insert.mix,
         )
         if insert.type in MIXER_TYPES:
-            return given(kind="mixer")
+            return given(kind="mixer", parameters=dict(insert.parameters))
         profile = self._profile(insert, strip)
         name = f"{self.number:02d}-{safe_name(strip.name, fallback='channel')}-{insert.type}"
+        if profile.kind == "stock":
+            return given(kind="stock", plugin=profile.plugin, parameters=profile.check(insert.parameters))
         if profile.kind == "builtin":
             stages = profile.stages(insert.parameters, sample_rate_hz=self.sample_rate_hz)
-            return given(kind="builtin", branches=tuple(self._branches(stages, name)))
+            return given(
+                kind="builtin", parameters=dict(insert.parameters), branches=tuple(self._branches(stages, name))
+            )
         files = profile.files(insert.parameters, sample_rate_hz=self.sample_rate_hz)
         return given(
             kind="vst3",
             plugin=profile.plugin,
+            parameters=dict(insert.parameters),
             values=profile.settings(insert.parameters, sample_rate_hz=self.sample_rate_hz),
             preset=f"{PRESET_FOLDER}/{name}.vstpreset",
             files=self._files(files, name),
@@ -130,7 +134,7 @@ class InsertMaker:
         if profile is None:
             raise ExportError(f"{where}: --plugins {self.suites} has no {label}; {self._remedy(insert)}")
         if profile.kind not in self.kinds:
-            runs = "runs in REAPER only" if profile.kind == "jsfx" else "runs in no DAW"
+            runs = "runs in REAPER only" if profile.kind in ("jsfx", "stock") else "runs in no DAW"
             raise ExportError(f"{where}: the {profile.suite} suite's {label} {runs}; {self._remedy(insert)}")
         if profile.law != insert.law:
             raise ExportError(

@@ -7,22 +7,31 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from mixbridge.bridge.errors import ExportError
+from mixbridge.bridge.errors import ExportError, ParameterError
 from mixbridge.bridge.graph import MixGraph
 from mixbridge.bridge.hosting.pool import PluginPool
 from mixbridge.bridge.hosting.state import decode_lsp_state
+from mixbridge.bridge.processors.specs import spec_of
 from mixbridge.bridge.suites import choose_profiles
+from mixbridge.bridge.verify.locate import model_notes
 from mixbridge.bridge.verify.realise import RenderOptions, render_chain
 from mixbridge.exporters.chain import Chain, Insert
 from mixbridge.exporters.formats import check_exports
 from mixbridge.exporters.pedalboard import export_pedalboard
 from mixbridge.exporters.reaper.project import export_reaper
 from mixbridge.exporters.reaper.read import read_project
+from mixbridge.exporters.reaper.stock import ReaEq
+from mixbridge.exporters.reaper.stock_settings import stock_limits, to_stock
 from mixbridge.exporters.reaper.vst_chunk import decode_vst_chunk, vst3_number
+from mixbridge.exporters.session import Insert as SessionInsert
 from mixbridge.exporters.vstpreset import decode_vstpreset
 
+from .dsp import random_parameters
 from .mixes import assert_nulls, reference_render, write_stems
 from .plugin_mixes import COMPRESSOR, EQ, GAIN, GATE, REVERB, WIDTH, dynamics_mix, linear_mix, mix_of, settings_of
 from .rpp_rebuild import Tree, from_rpp
@@ -156,3 +165,71 @@ def test_a_law_that_only_a_plugin_follows_may_be_searched_for_it() -> None:
     laws = {kind: profile.law for kind, profile in choose_profiles("lsp").items()}
     assert any(laws.values())
     check_exports(["reaper"], laws=laws, plugins="lsp")
+
+
+# ------------------------------------------------------------------------ plugins that come with REAPER
+
+
+def within(kind: str, random: np.random.Generator) -> dict[str, float]:
+    """Random settings that REAPER's plugin can follow."""
+    profile = choose_profiles("reaplugs")[kind]
+    values = profile.clamp(random_parameters(spec_of(kind), random))
+    # ReaEQ has none between these two.
+    return values | ({"highpass_hz": max(values["highpass_hz"], 20.0)} if kind == "eq" else {})
+
+
+@pytest.mark.parametrize("kind", ["eq", "compressor", "gate", "delay"])
+@pytest.mark.parametrize("rate_hz", [44100, 48000, 96000])
+def test_ranges_of_reapers_plugins_are_no_wider_than_their_states(kind: str, rate_hz: int) -> None:
+    reach = stock_limits(kind, sample_rate_hz=rate_hz)
+    profile = choose_profiles("reaplugs")[kind]
+    for name in profile.spec.names:
+        low, high = profile.allowed(name)
+        # A high-pass below the plugin's lowest frequency becomes one there, or none.
+        assert name == "highpass_hz" or reach[name][0] <= low <= high <= reach[name][1], name
+
+
+@given(seed=st.integers(0, 2**16))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_reapers_own_plugins_are_read_back_with_the_same_sound(
+    seed: int, pool: PluginPool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """What the file says, computed by the reference; REAPER itself is not at hand."""
+    random = np.random.default_rng(seed)
+    root = tmp_path_factory.mktemp("stock")
+    graph = mix_of(
+        {},
+        track=[("eq", within("eq", random), 0.8), ("compressor", within("compressor", random), 1.0)],
+        bus=[("gate", within("gate", random), 1.0), ("gain_pan", GAIN, 1.0)],
+        master=[("delay", within("delay", random), 0.3), ("reverb", REVERB, 0.2)],
+    )
+    path = exported(graph, root, "reaplugs", pool)
+    names = [str(block.parameters[0]) for block in blocks(from_rpp(path.read_text(encoding="utf-8")))]
+    assert names == [f"VST: {n} (Cockos)" for n in ("ReaDelay", "ReaGate", "ReaEQ", "ReaComp")]
+    chain = read_project(path, node_ids=ids(graph))
+    kinds = {insert.id: insert.kind for insert in inserts(chain)}
+    assert [kinds[i] for i in ("stem0/0", "stem0/1", "bus/0", "master/0", "master/1")] == ["stock"] * 4 + ["jsfx"]
+    rendered = render_chain(chain, path.parent, pool=pool, options=RenderOptions(threads=1))
+    assert_nulls(rendered, reference_render(graph, root / "stems"), below_db=LINEAR_NULL_DB)
+    assert model_notes(chain) == [
+        "ReaComp, ReaDelay, ReaEQ, ReaGate: computed from the settings read back, not run; they run in their DAW alone"
+    ]
+
+
+@pytest.mark.parametrize(("frequency_hz", "bands"), [(12.0, 0), (18.0, 1), (25.0, 1)])
+def test_a_high_pass_below_what_reaeq_has_becomes_the_nearest(frequency_hz: float, bands: int) -> None:
+    values = settings_of("eq", highpass_hz=frequency_hz)
+    state = to_stock(SessionInsert("e", "eq", values, 1.0), sample_rate_hz=RATE_HZ)
+    assert isinstance(state, ReaEq)
+    assert [max(frequency_hz, 20.0)] * bands == [b.frequency_hz for b in state.bands if b.enabled]
+
+
+def test_what_reapers_plugins_cannot_do_is_refused_before_anything_is_written(tmp_path: Path, pool: PluginPool) -> None:
+    graph = mix_of(
+        {}, track=[("delay", settings_of("delay", tap1_level_db=-6.0, tap1_pan=0.5), 1.0)], bus=[], master=[]
+    )
+    with pytest.raises(ExportError, match=r"tap1_pan: 0.5 is outside 0 to 0, all that ReaDelay can do"):
+        exported(graph, tmp_path, "reaplugs", pool)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ParameterError, match=r"run in REAPER only"):
+        check_exports(["pedalboard"], laws={"eq": ""}, plugins="reaplugs")

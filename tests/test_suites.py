@@ -32,7 +32,7 @@ from mixbridge.exporters.chain import PluginInfo
 from .dsp import programme
 
 RATES_HZ = (44100, 48000, 96000)
-SHIPPED = ("jsfx", "lsp", "pedalboard", "zam")
+SHIPPED = ("jsfx", "lsp", "pedalboard", "reaplugs", "zam")
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +60,7 @@ def test_the_suites_that_ship() -> None:
         "jsfx": set(),
         "lsp": {"saturation", "limiter"},
         "pedalboard": {"limiter"},
+        "reaplugs": set(),
         "zam": {"eq", "delay", "saturation", "limiter"},
     }
     assert load_suite("zam").install == ("zam", "dragonfly")
@@ -330,7 +331,7 @@ def test_a_profile_is_read() -> None:
     [
         ('"gate"', '"gait"', "processor: unknown processor type 'gait'"),
         ('"vst3"', '"vst4"', "kind: "),
-        ('"vst3"', '"builtin"', "plugin: a profile of kind vst3 has one"),
+        ('"vst3"', '"builtin"', "plugin: a profile of kind vst3 or stock has one"),
         ('stereo = "linked"', "", "stereo: "),
         ("threshold_db + lift", "threshold_db + lft", "control.1.value: unknown name 'lft'"),
         ("threshold_db + lift", "threshold_db +", "control.1.value: 'threshold_db +' is not a formula"),

@@ -198,6 +198,13 @@ def routing_notes(chain: Chain, wanted: Session | None) -> list[str]:
     return notes
 
 
+def model_notes(chain: Chain) -> list[str]:
+    """Which plugins were computed from their settings, because they run in their DAW alone."""
+    modelled = {i.plugin.name for c in chain.channels for i in c.inserts if i.kind == "stock" and i.plugin is not None}
+    names = ", ".join(sorted(modelled))
+    return [f"{names}: computed from the settings read back, not run; they run in their DAW alone"] if names else []
+
+
 def target_of(opened: Opened, mix_path: Path | None) -> tuple[Path | None, str]:
     """The finished mix to measure against, and a remark where there is none."""
     if mix_path is not None:

@@ -293,8 +293,9 @@ class ChainRenderer:
 
     def _wet(self, insert: Insert) -> InsertRun:
         rate_hz = self.chain.sample_rate_hz
-        if insert.kind == "mixer":
-            return functools.partial(_mixer, insert, rate_hz)
+        if insert.kind in ("mixer", "stock"):
+            # A DAW's own plugins run in the DAW alone; `locate.model_notes` says which were modelled.
+            return functools.partial(_modelled, insert, rate_hz)
         if insert.kind == "jsfx":
             return self._jsfx(insert)
         if insert.kind == "builtin":
@@ -393,8 +394,10 @@ def _with_dry(wet_of: InsertRun, mix: float, name: str, audio: Audio) -> Audio:
     return wet if mix == 1.0 else mix * wet + (1.0 - mix) * audio
 
 
-def _mixer(insert: Insert, sample_rate_hz: int, audio: Audio) -> Audio:
-    return apply_processor(insert.type, audio, parameters=insert.parameters, sample_rate_hz=sample_rate_hz)
+def _modelled(insert: Insert, sample_rate_hz: int, audio: Audio) -> Audio:
+    return apply_processor(
+        insert.type, audio, parameters=insert.parameters, sample_rate_hz=sample_rate_hz, law=insert.law
+    )
 
 
 def _name_of(insert: Insert) -> str:

@@ -21,7 +21,7 @@ from ..render import render_graph
 from ..result_folder import GRAPH_FILE, MATCH_FILE
 from .blame import contributions
 from .inputs import digest, still_valid
-from .locate import Job, Opened, open_job, real_file, result_file, routing_notes, target_of
+from .locate import Job, Opened, model_notes, open_job, real_file, result_file, routing_notes, target_of
 from .measure import LossMeter, find_offset, fitted, moved, null_db, octave_differences_db
 from .nodes import NodeMeter, expectations
 from .realise import Audio, ChainRenderer, RenderOptions, read_excerpt, read_source
@@ -66,7 +66,7 @@ def verify_job(
     write_wav(real_path, real, sample_rate_hz=opened.chain.sample_rate_hz)
     result = found.model_copy(
         update={
-            "notes": tuple(printable(n) for n in (*routing_notes(opened.chain, opened.wanted), remark) if n),
+            "notes": tuple(printable(n) for n in (*_session_notes(opened), remark) if n),
             "real_file": Path(os.path.relpath(real_path, job.session.parent)).as_posix(),
             "inputs": inputs,
             "wall_s": round(time.monotonic() - began_s, 3),
@@ -77,6 +77,10 @@ def verify_job(
         rewrite_report(job.analysis, opened.graph, read_target(opened, mix_path))
     report(path, 1.0, result.verdict)
     return result
+
+
+def _session_notes(opened: Opened) -> list[str]:
+    return [*routing_notes(opened.chain, opened.wanted), *model_notes(opened.chain)]
 
 
 def _render(

@@ -1,4 +1,4 @@
-"""VST3 plugins as inserts of a REAPER project: which inserts they are, and their blocks; JSFX are `effects`' work."""
+"""Plugins as inserts of a REAPER project, VST3 and its own: which inserts they are, and their blocks; no JSFX."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from ..inserts import MIXER_TYPES, InsertMaker, Responses, component_state, find
 from ..session import Insert as SessionInsert
 from ..session import Session
 from .rpp import Block
+from .stock import stock_chunk
+from .stock_settings import to_stock
 from .vst_chunk import Vst3State, vst3_chunk, vst3_head, vst_block
 
 
 def plugin_profile(insert: SessionInsert, profiles: Mapping[str, Profile]) -> Profile | None:
-    """The profile of an insert that a VST3 plugin realises; None for one that is a JSFX of ours.
+    """The profile of an insert that a plugin realises; None for one that is a JSFX of ours.
 
     What the chosen suites lack, and the arithmetic of a mixer, is done by our JSFX.
 
@@ -36,14 +38,14 @@ def plugin_profile(insert: SessionInsert, profiles: Mapping[str, Profile]) -> Pr
 
 @dataclass(frozen=True)
 class PluginInserts:
-    """The VST3 inserts of a session.
+    """The inserts of a session that are plugins: VST3, and those that come with REAPER.
 
     Attributes
     ----------
     inserts : dict of str to Insert
         By insert id.
     plugins : dict of PluginInfo to PluginRef
-        Each on this machine.
+        Each VST3 on this machine.
     vendors : dict of PluginInfo to str
     responses : dict
         Files that plugins load: name in the project's folder to samples of shape (2, n).
@@ -73,7 +75,7 @@ def plan_plugins(
         If a plugin is missing, has no certificate or fails, or there is no such suite.
     """
     profiles = choose_profiles(suites)
-    maker = InsertMaker(session.sample_rate_hz, profiles, suites, kinds=("vst3", "jsfx"))
+    maker = InsertMaker(session.sample_rate_hz, profiles, suites, kinds=("vst3", "stock", "jsfx"))
     made: dict[str, Insert] = {}
     for strip in session.strips():
         for insert in strip.inserts:
@@ -95,7 +97,7 @@ def plugin_blocks(
     system: System,
     pool: PluginPool | None = None,
 ) -> dict[str, Block]:
-    """The block of every VST3 insert, by insert id; files that plugins load are written.
+    """The block of every insert that is a plugin, by insert id; files that plugins load are written.
 
     Parameters
     ----------
@@ -109,6 +111,10 @@ def plugin_blocks(
     for insert_id, insert in planned.inserts.items():
         info = insert.plugin
         if info is None:
+            continue
+        if insert.kind == "stock":
+            state = to_stock(insert, sample_rate_hz=sample_rate_hz)
+            blocks[insert_id] = vst_block(state.PLUGIN.head(system), stock_chunk(state))
             continue
         component = component_state(
             insert,

@@ -26,6 +26,8 @@ from ..chain import Chain, Channel, Insert, PluginInfo, Send, Source, in_signal_
 from .effects import EFFECTS_FOLDER, JSFX_FILES, PROJECT_PREFIX, SLIDER_COUNT
 from .project import PAN_COMPENSATION, SINE_PAN_LAW, TRIM_READ, node_guid
 from .routing import Receive, Tap, Volume, is_active, read_receives, read_volume, split_at_taps
+from .stock import decode_stock
+from .stock_settings import from_stock
 from .tree import Chunk, Line, ProjectText
 from .vst_chunk import Vst3State, class_id_on, read_vst_block
 
@@ -491,6 +493,17 @@ class _Reader:
         plugin, state = PluginInfo(name=name, bundle=tokens[2] if len(tokens) > 2 else ""), None
         if effect.keyword == "VST" and name.startswith(_VST3_PREFIXES):
             plugin, state = self._vst3(effect)
+        elif effect.keyword == "VST" and (stock := self._stock(effect)) is not None:
+            processor_type, parameters = stock
+            return Insert(
+                id=self._names.give(guid, f"{channel_id}:{processor_type}"),
+                type=processor_type,
+                kind="stock",
+                plugin=PluginInfo(name=name.partition(": ")[2].rpartition(" (")[0]),
+                parameters=parameters,
+                mix=mix,
+                bypassed=bypassed,
+            )
         return Insert(
             id=self._names.give(guid, f"{channel_id}:{name}"),
             kind="vst3",
@@ -499,6 +512,16 @@ class _Reader:
             mix=mix,
             bypassed=bypassed,
         )
+
+    def _stock(self, effect: Chunk) -> tuple[str, dict[str, float]] | None:
+        """Type and parameters of a plugin that comes with REAPER; None for any other."""
+        try:
+            _, chunk = read_vst_block(effect)
+            state = decode_stock(chunk)
+            return None if state is None else from_stock(state, sample_rate_hz=self._rate_hz)
+        except SessionFileError as error:
+            place = "" if str(error).startswith("line ") else f"line {effect.number}: "
+            raise SessionFileError(f"{self._path}: {place}{error}") from None
 
     def _vst3(self, effect: Chunk) -> tuple[PluginInfo, str]:
         """A VST3 plugin and the state of its component."""

@@ -34,6 +34,7 @@ from ...bridge.processors.specs import (
     ProcessorSpec,
     spec_of,
 )
+from ..chain import Insert as PluginInsert
 from ..session import Insert
 from .stock import (
     AUTOMATED_GAIN,
@@ -64,6 +65,9 @@ _ROUNDING = 1e-6
 
 #: Two Qs that are the same but for rounding (relative).
 _SAME_Q = 1e-4
+
+#: Below this a high-pass is nearer (at 30 Hz and above) to none than to one at ReaEQ's lowest frequency.
+_LOWEST_PASS_HZ = 17.0
 
 #: Levels below this are silence, and gains nearer to unity than `_SAME_LEVEL_DB` are unity.
 _SILENT_BELOW_DB = -100.0
@@ -257,10 +261,11 @@ def _within(value: float, ends: tuple[float, float], *, what: str, words: str) -
 # ---------------------------------------------------------------------------- from ours to REAPER's
 
 
-def to_stock(insert: Insert, *, sample_rate_hz: float) -> Stock:
+def to_stock(insert: Insert | PluginInsert, *, sample_rate_hz: float) -> Stock:
     """State of the plugin that comes with REAPER for an insert; its dry/wet mix is left to the host.
 
-    * EQ: ReaEQ, the same response. Bands at 0 dB and passes that are off are left out.
+    * EQ: ReaEQ, the same response. Bands at 0 dB and passes that are off are left out. A high-pass below
+      its lowest frequency becomes one there, or none if that is nearer.
     * Compressor: ReaComp on peaks; the make-up gain is its wet level.
     * Gate: ReaGate without hysteresis. It opens and closes, it does not expand: ratio and knee do
       nothing, but for a ratio of 1, at which the gate is left open.
@@ -284,12 +289,14 @@ def to_stock(insert: Insert, *, sample_rate_hz: float) -> Stock:
     return _TO_STOCK[insert.type](insert, sample_rate_hz)
 
 
-def _eq_to_stock(insert: Insert, sample_rate_hz: float) -> ReaEq:
+def _eq_to_stock(insert: Insert | PluginInsert, sample_rate_hz: float) -> ReaEq:
     p, bands = insert.parameters, []
 
     def add(band_type: BandType, name: str, q: float, gain_db: float = 0.0) -> None:
         # Held where the reference holds it, so that both have the same response.
         frequency_hz = min(p[f"{name}_hz"], MAX_FREQUENCY_SHARE * sample_rate_hz)
+        if band_type in _PASSES:
+            frequency_hz = max(frequency_hz, BAND_FREQUENCY_HZ[0])
         octaves = bandwidth_of_q(
             band_type, q, frequency_hz=frequency_hz, gain_db=gain_db, sample_rate_hz=sample_rate_hz
         )
@@ -308,7 +315,7 @@ def _eq_to_stock(insert: Insert, sample_rate_hz: float) -> ReaEq:
 
     law = law_of(insert.law, EQ.type)
     for band_type, name in _PASSES.items():
-        if p[f"{name}_hz"] != EQ.parameter(f"{name}_hz").off_at:
+        if p[f"{name}_hz"] != EQ.parameter(f"{name}_hz").off_at and p[f"{name}_hz"] >= _LOWEST_PASS_HZ:
             for q in law.pass_qs:
                 add(band_type, name, q)
     shaped = [*_SHELVES.items(), *((BandType.BELL, f"bell{n}") for n in range(1, BELLS + 1))]
@@ -319,7 +326,7 @@ def _eq_to_stock(insert: Insert, sample_rate_hz: float) -> ReaEq:
     return ReaEq(tuple(bands) or (Band(enabled=False),))
 
 
-def _compressor_to_stock(insert: Insert, sample_rate_hz: float) -> ReaComp:
+def _compressor_to_stock(insert: Insert | PluginInsert, sample_rate_hz: float) -> ReaComp:
     p = insert.parameters
     limits = stock_limits(insert.type, sample_rate_hz=sample_rate_hz)
     return ReaComp(
@@ -333,7 +340,7 @@ def _compressor_to_stock(insert: Insert, sample_rate_hz: float) -> ReaComp:
     )
 
 
-def _gate_to_stock(insert: Insert, sample_rate_hz: float) -> ReaGate:
+def _gate_to_stock(insert: Insert | PluginInsert, sample_rate_hz: float) -> ReaGate:
     p = insert.parameters
     always_open = ReaGate(threshold_db=SILENT_DB, attack_ms=p["attack_ms"], release_ms=p["release_ms"])
     if p["ratio"] == 1.0 or p["range_db"] == 0.0:
@@ -343,7 +350,7 @@ def _gate_to_stock(insert: Insert, sample_rate_hz: float) -> ReaGate:
     return replace(always_open, threshold_db=p["threshold_db"], dry_db=-p["range_db"], wet_db=gain_to_db(wet))
 
 
-def _delay_to_stock(insert: Insert, sample_rate_hz: float) -> ReaDelay:
+def _delay_to_stock(insert: Insert | PluginInsert, sample_rate_hz: float) -> ReaDelay:
     p, taps = insert.parameters, []
     for n in range(1, DELAY_TAPS + 1):
         low_cut, high_cut, level_db = p[f"tap{n}_low_cut_hz"], p[f"tap{n}_high_cut_hz"], p[f"tap{n}_level_db"]
@@ -362,7 +369,7 @@ def _delay_to_stock(insert: Insert, sample_rate_hz: float) -> ReaDelay:
     return ReaDelay(tuple(taps) or (DelayTap(enabled=False, length_beats=0.0),), wet_db=0.0, dry_db=-math.inf)
 
 
-_TO_STOCK: dict[str, Callable[[Insert, float], Stock]] = {
+_TO_STOCK: dict[str, Callable[[Insert | PluginInsert, float], Stock]] = {
     EQ.type: _eq_to_stock,
     COMPRESSOR.type: _compressor_to_stock,
     GATE.type: _gate_to_stock,
