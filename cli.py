@@ -28,6 +28,7 @@ from .bridge.choices import (
     System,
 )
 from .cli_compare import compare
+from .cli_import import import_
 from .cli_output import errors_for_people, print_json, progress_bar
 from .cli_plugins import plugins_app
 from .cli_verify import verify
@@ -239,6 +240,7 @@ def demo(
 # Below the commands that come first in a user's day.
 app.command()(verify)
 app.command()(compare)
+app.command("import")(import_)
 app.add_typer(plugins_app, name="plugins")
 
 

@@ -1,0 +1,253 @@
+"""A session as a graph, the way back of the exporters: what an engineer changed can be measured and exported elsewhere.
+
+Reading session files is the work of their readers; here a `Chain` becomes a `MixGraph`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from ..exporters.chain import CHAIN_FILE, Chain, Channel, Insert
+from ..exporters.reaper.read import read_project
+from .errors import OutputError, ParameterError, SessionFileError
+from .graph import Bus, Edge, Master, MixGraph, Node, Processor, Stem, VolumePoint
+from .processors.equations import gain_to_db
+from .processors.specs import GAIN_PAN, MIX, SEND_LEVEL, VOLUME
+from .result_folder import GRAPH_FILE
+
+#: A gain this near to unity (dB) is a fader at rest, and so is a pan this near to the centre.
+_AT_REST = 1e-9
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A session as a graph.
+
+    Attributes
+    ----------
+    graph : MixGraph
+        File names of its stems are relative to `stems_dir`.
+    stems_dir : Path
+        The folder that holds all audio files of the session.
+    notes : tuple of str
+        What the graph leaves out, for people.
+    """
+
+    graph: MixGraph
+    stems_dir: Path
+    notes: tuple[str, ...]
+
+
+def import_session(path: Path, *, media_folder: Path | None = None) -> Imported:
+    """Read a session as a graph that renders to the same mix.
+
+    Parameters
+    ----------
+    path : Path
+        A REAPER project (``.rpp``) of our JSFX and REAPER's own plugins, or a ``chain.json``.
+    media_folder : Path, optional
+        Where to look for audio files that are not where the session says.
+
+    Returns
+    -------
+    Imported
+
+    Raises
+    ------
+    SessionFileError
+        If the file is not a session, or holds what a graph cannot; the message names it.
+    AudioFileError, AudioContentError
+        If an audio file is missing or cannot be used.
+    """
+    is_chain = path.suffix.lower() == Path(CHAIN_FILE).suffix
+    chain = Chain.load(path) if is_chain else read_project(path, media_folder=media_folder)
+    return _Import(chain, path).imported()
+
+
+class _Import:
+    def __init__(self, chain: Chain, path: Path) -> None:
+        self._chain, self._path = chain, path
+        self._notes: list[str] = []
+        files = {c.id: path.parent / c.source.file for c in chain.channels if c.source is not None}
+        self._files = {channel_id: file.resolve() for channel_id, file in files.items()}
+
+    def imported(self) -> Imported:
+        stems_dir = self._common_folder()
+        channels: list[Node] = []
+        inserted: list[Node] = []
+        edges: list[Edge] = []
+        for channel in self._chain.channels:
+            processors = [*self._processors(channel), *self._fader(channel)]
+            channels.append(self._channel(channel, stems_dir))
+            inserted += processors
+            path = [channel.id, *(p.id for p in processors), *([channel.parent] if channel.parent else [])]
+            edges += [Edge(source=a, target=b) for a, b in pairwise(path)]
+            edges += self._sends(channel, source=path[-2] if channel.parent else path[-1])
+        graph = MixGraph(
+            name=self._chain.name,
+            sample_rate_hz=self._chain.sample_rate_hz,
+            frames=self._chain.frames,
+            nodes=[*channels, *inserted],
+            edges=edges,
+        )
+        return Imported(graph, stems_dir, tuple(self._notes))
+
+    def _common_folder(self) -> Path:
+        if not self._files:
+            raise SessionFileError(f"{self._path}: no track with an audio file; there is nothing to import")
+        try:
+            return Path(os.path.commonpath([file.parent for file in self._files.values()]))
+        except ValueError:
+            raise SessionFileError(
+                f"{self._path}: its audio files lie on several drives; copy them into one folder"
+            ) from None
+
+    def _channel(self, channel: Channel, stems_dir: Path) -> Stem | Bus | Master:
+        volume = self._volume(channel)
+        if channel.kind == "master":
+            return Master(id=channel.id, name=channel.name, volume=volume)
+        if channel.source is None:
+            return Bus(id=channel.id, name=channel.name, volume=volume)
+        return Stem(
+            id=channel.id,
+            name=channel.name,
+            file=self._files[channel.id].relative_to(stems_dir).as_posix(),
+            channels=channel.source.channels,
+            offset_samples=channel.source.offset_samples,
+            polarity=channel.source.polarity,
+            volume=volume,
+        )
+
+    # ------------------------------------------------------------------------ inserts
+
+    def _processors(self, channel: Channel) -> Iterable[Processor]:
+        for insert in channel.inserts:
+            if insert.bypassed:
+                self._notes.append(f"{channel.name}: {_title(insert)} is bypassed and was left out")
+                continue
+            if not insert.type or not insert.parameters:
+                raise SessionFileError(
+                    f"{self._path}: {channel.name}: {_title(insert)} is no effect of ours or REAPER's that we know; "
+                    "bypass it there and save, or replace it"
+                )
+            # Our JSFX have a dry/wet slider of their own before that of the host.
+            own = float(insert.values.get(MIX.name, MIX.default)) if insert.kind == "jsfx" else MIX.default
+            try:
+                yield Processor(
+                    type=insert.type,
+                    id=insert.id,
+                    parameters=dict(insert.parameters),
+                    mix=insert.mix * own,
+                    law=insert.law,
+                )
+            except ValueError as error:
+                raise SessionFileError(f"{self._path}: {channel.name}: {_title(insert)}: {error}") from None
+
+    # ------------------------------------------------------------------------ mixer
+
+    def _fader(self, channel: Channel) -> Iterable[Processor]:
+        """The fader as gain/pan processors, as many as their range needs; none at rest."""
+        if channel.gain == 0.0:
+            self._notes.append(f"{channel.name}: is silent in the session; its gain is the lowest there is")
+        gain_range = GAIN_PAN.parameter("gain_db")
+        gain_db = max(gain_to_db(channel.gain) + self._lift_db(channel), gain_range.minimum)
+        if abs(gain_db) < _AT_REST and abs(channel.pan) < _AT_REST:
+            return
+        number, pan = 1, channel.pan
+        while True:
+            part_db = gain_range.limited(gain_db)
+            yield Processor(
+                type=GAIN_PAN.type,
+                id=self._unused(f"{channel.id}/fader{number}"),
+                parameters={"gain_db": part_db, "pan": pan},
+            )
+            gain_db, pan, number = gain_db - part_db, 0.0, number + 1
+            if abs(gain_db) < _AT_REST:
+                return
+
+    def _unused(self, wanted: str) -> str:
+        taken = {c.id for c in self._chain.channels} | {i.id for c in self._chain.channels for i in c.inserts}
+        while wanted in taken:
+            wanted += "'"
+        return wanted
+
+    def _lift_db(self, channel: Channel) -> float:
+        """What the fader takes over from automation that goes beyond a graph's range, up or down (dB)."""
+        gains_db = [p.gain_db for p in channel.volume] or [0.0]
+        too_high_db, too_low_db = max(gains_db) - VOLUME.maximum, VOLUME.minimum - min(gains_db)
+        if too_high_db > 0.0:
+            return too_high_db
+        # What is lower by more than there is room above is silence anyway.
+        return -too_low_db if 0.0 < too_low_db <= -too_high_db else 0.0
+
+    def _volume(self, channel: Channel) -> list[VolumePoint]:
+        """Automation within a graph's range; of points at one time, a jump, the later ones come a sample late."""
+        lift_db, points = self._lift_db(channel), list[VolumePoint]()
+        for point in channel.volume:
+            gain_db = VOLUME.limited(point.gain_db - lift_db)
+            time_s = point.time_s
+            if points and time_s <= points[-1].time_s:
+                time_s = points[-1].time_s + 1.0 / self._chain.sample_rate_hz
+            points.append(VolumePoint(time_s=time_s, gain_db=gain_db))
+        return points
+
+    def _sends(self, channel: Channel, *, source: str) -> Iterable[Edge]:
+        for send in channel.sends:
+            level_db = gain_to_db(send.gain)
+            if level_db < SEND_LEVEL.minimum:
+                self._notes.append(f"{channel.name}: a send below {SEND_LEVEL.minimum:g} dB was left out")
+                continue
+            try:
+                level_db = SEND_LEVEL.check(level_db)
+            except ParameterError as error:
+                raise SessionFileError(f"{self._path}: {channel.name}: send: {error}; turn it down") from None
+            yield Edge(source=source, target=send.target, send_db=level_db)
+
+
+def _title(insert: Insert) -> str:
+    return insert.plugin.name if insert.plugin is not None else insert.type or insert.id
+
+
+@dataclass(frozen=True)
+class Saved:
+    """An imported graph and where it was written."""
+
+    imported: Imported
+    path: Path
+
+    def to_json(self) -> dict[str, object]:
+        """What the command prints, as plain data."""
+        graph = self.imported.graph
+        return {
+            "graph": str(self.path),
+            "stems": str(self.imported.stems_dir),
+            "processors": len(graph.processors),
+            "notes": list(self.imported.notes),
+        }
+
+
+def save_import(
+    session: Path, out: Path | None = None, *, media_folder: Path | None = None, overwrite: bool = False
+) -> Saved:
+    """Import a session and write its graph; see `import_session`.
+
+    Parameters
+    ----------
+    out : Path, optional
+        ``<session>.graph.json`` in the current folder if not given.
+
+    Raises
+    ------
+    MixbridgeError
+        Also if `out` exists and `overwrite` is not set.
+    """
+    path = out or Path(f"{session.stem}.{GRAPH_FILE}")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path}: exists; add --overwrite or choose another file with --out")
+    imported = import_session(session, media_folder=media_folder)
+    imported.graph.save(path)
+    return Saved(imported, path)
