@@ -75,7 +75,8 @@ def test_the_folder_holds_what_the_readme_promises(result: tuple[Path, dict[str,
     names = {p.name for p in folder.iterdir()}
     assert names == {"graph.json", "match.wav", "report.html", "reaper"}
     assert len(list((folder / "reaper").glob("*.rpp"))) == 1
-    assert {p.stem for p in (folder / "reaper" / "Media").iterdir()} == set(STEMS)
+    # The stems, and the finished mix to compare with.
+    assert {p.stem for p in (folder / "reaper" / "Media").iterdir()} == {*STEMS, "mix"}
     assert list((folder / "reaper" / "Effects").glob("*.jsfx"))
 
 

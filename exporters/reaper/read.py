@@ -11,6 +11,7 @@ import base64
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -29,7 +30,7 @@ from .routing import Receive, Tap, Volume, is_active, read_receives, read_volume
 from .stock import decode_stock
 from .stock_settings import from_stock
 from .tree import Chunk, Line, ProjectText
-from .vst_chunk import Vst3State, class_id_on, read_vst_block
+from .vst_chunk import Vst3State, VstHead, class_id_on, read_vst_block
 
 #: Panning mode of the exported project: stereo balance / mono pan.
 _PAN_MODE = 3
@@ -49,9 +50,6 @@ _ENVELOPES = frozenset(
         "MASTERWIDTHENV2", "MASTERPLAYSPEEDENV", "PLAYSPEEDENV", "AUXVOLENV", "AUXPANENV", "AUXMUTEENV",
     )
 )  # fmt: skip
-
-#: How the names of VST3 effects and instruments begin.
-_VST3_PREFIXES = ("VST3: ", "VST3i: ")
 
 _PLUGIN_BLOCKS = frozenset(("VST", "CLAP", "AU", "DX", "LV2", "VIDEO_EFFECT", "CONTAINER"))
 
@@ -487,56 +485,39 @@ class _Reader:
         return self._jsfx(effect, guid, channel_id, mix=mix, bypassed=bypassed)
 
     def _foreign(self, effect: Chunk, guid: str, channel_id: str, *, mix: float, bypassed: bool) -> Insert:
-        """A plugin: of a VST3 its state; others are named, so that whoever renders can say what is missing."""
+        """A plugin: a VST3 with its state, REAPER's own with its settings; others are only named.
+
+        Whoever renders says then what is missing. So it does of a bypassed one that cannot be read.
+        """
         tokens = self._text.tokens(effect.head)
         name = tokens[1] if len(tokens) > 1 else effect.keyword
-        plugin, state = PluginInfo(name=name, bundle=tokens[2] if len(tokens) > 2 else ""), None
-        if effect.keyword == "VST" and name.startswith(_VST3_PREFIXES):
-            plugin, state = self._vst3(effect)
-        elif effect.keyword == "VST" and (stock := self._stock(effect)) is not None:
-            processor_type, parameters = stock
-            return Insert(
-                id=self._names.give(guid, f"{channel_id}:{processor_type}"),
-                type=processor_type,
-                kind="stock",
-                plugin=PluginInfo(name=name.partition(": ")[2].rpartition(" (")[0]),
-                parameters=parameters,
-                mix=mix,
-                bypassed=bypassed,
-            )
-        return Insert(
-            id=self._names.give(guid, f"{channel_id}:{name}"),
-            kind="vst3",
-            plugin=plugin,
-            state=state,
-            mix=mix,
-            bypassed=bypassed,
-        )
-
-    def _stock(self, effect: Chunk) -> tuple[str, dict[str, float]] | None:
-        """Type and parameters of a plugin that comes with REAPER; None for any other."""
-        try:
-            _, chunk = read_vst_block(effect)
-            state = decode_stock(chunk)
-            return None if state is None else from_stock(state, sample_rate_hz=self._rate_hz)
-        except SessionFileError as error:
-            place = "" if str(error).startswith("line ") else f"line {effect.number}: "
-            raise SessionFileError(f"{self._path}: {place}{error}") from None
-
-    def _vst3(self, effect: Chunk) -> tuple[PluginInfo, str]:
-        """A VST3 plugin and the state of its component."""
-        try:
-            head, chunk = read_vst_block(effect)
-            component = Vst3State.decode(chunk.state).component
-        except SessionFileError as error:
-            raise SessionFileError(f"{self._path}: {error}") from None
-        kind, _, rest = head.name.partition(": ")
-        plugin = PluginInfo(
-            name=rest.rpartition(" (")[0] or rest or kind,
-            bundle=head.file,
-            class_id=class_id_on(head.uid, this_system()) if head.uid else "",
-        )
-        return plugin, base64.b64encode(component).decode("ascii")
+        given = partial(Insert, mix=mix, bypassed=bypassed)
+        named = PluginInfo(name=name, bundle=tokens[2] if len(tokens) > 2 else "")
+        if effect.keyword == "VST":
+            try:
+                head, chunk = read_vst_block(effect)
+                if (stock := decode_stock(chunk)) is not None:
+                    processor_type, parameters = from_stock(stock, sample_rate_hz=self._rate_hz)
+                    return given(
+                        id=self._names.give(guid, f"{channel_id}:{processor_type}"),
+                        kind="stock",
+                        type=processor_type,
+                        plugin=PluginInfo(name=stock.PLUGIN.name),
+                        parameters=parameters,
+                    )
+                if head.is_vst3:
+                    component = Vst3State.decode(chunk.state).component
+                    return given(
+                        id=self._names.give(guid, f"{channel_id}:{name}"),
+                        kind="vst3",
+                        plugin=_vst3_info(head),
+                        state=base64.b64encode(component).decode("ascii"),
+                    )
+            except SessionFileError as error:
+                if not bypassed:
+                    reason = str(error).removeprefix(f"line {effect.number}: ")
+                    raise self._text.error(effect.number, f"{channel_id}: {name}: {reason}") from None
+        return given(id=self._names.give(guid, f"{channel_id}:{name}"), kind="vst3", plugin=named)
 
     def _jsfx(self, effect: Chunk, guid: str, channel_id: str, *, mix: float, bypassed: bool) -> Insert:
         text = self._text
@@ -582,6 +563,16 @@ class _Reader:
             token = tokens[slider.index - 1] if slider.index <= len(tokens) else "-"
             values[slider.variable] = slider.default if token == "-" else self._text.number_of(token, lines[0])
         return values
+
+
+def _vst3_info(head: VstHead) -> PluginInfo:
+    """Which plugin a block's first line names, with the class id that it has here."""
+    listed = head.name.partition(": ")[2]
+    return PluginInfo(
+        name=listed.rpartition(" (")[0] or listed,
+        bundle=head.file,
+        class_id=class_id_on(head.uid, this_system()) if head.uid else "",
+    )
 
 
 def _with_sends(tracks: Sequence[_Track], receives: Sequence[Sequence[Receive]]) -> Iterator[Channel]:
