@@ -12,7 +12,7 @@ from ..bridge.hosting.registry import find_plugin
 from ..bridge.processors.laws import kind_of, type_and_law
 from ..bridge.result_folder import GRAPH_FILE
 from ..bridge.strength import with_amounts
-from ..bridge.suites import choose_profiles
+from ..bridge.suites import Profile, choose_profiles
 from ..bridge.tempo import read_tempo_map
 from .inserts import MIXER_TYPES
 from .pedalboard import export_pedalboard
@@ -40,14 +40,13 @@ def check_exports(formats: Sequence[str], *, laws: Mapping[str, str], plugins: s
     for kind in formats:
         if kind not in list(ExportFormat):
             raise ParameterError(f"--export {kind}: unknown format; choose one of {', '.join(ExportFormat)}")
-        own = {name for name in laws if name in profiles and profiles[name].kind in ("vst3", "stock")}
-        in_plugins = own - {*MIXER_TYPES}
-        other = [type_and_law(n)[0] for n, law in laws.items() if n not in in_plugins and not _has_jsfx(n, law)]
+        other = list(dict.fromkeys(type_and_law(n)[0] for n, law in laws.items() if not _in_reaper(n, law, profiles)))
         if kind == ExportFormat.reaper and other:
             parts = [f"{processor_type}={DEFAULT_SUITES}" for processor_type in other]
             raise ParameterError(
-                f"--export reaper: the JSFX of {', '.join(other)} does not follow the law of {plugins!r}; "
-                f"search with --plugins {','.join([*parts, f'*={plugins}'])} or with --plugins {DEFAULT_SUITES}"
+                f"--export reaper: nothing of {plugins!r} for {', '.join(other)} runs in REAPER, and our JSFX does not "
+                f"follow its law; search with --plugins {','.join([*parts, f'*={plugins}'])} or with "
+                f"--plugins {DEFAULT_SUITES}"
             )
         scripts = [t for t in laws if t not in MIXER_TYPES and t in profiles and profiles[t].kind in ("jsfx", "stock")]
         if kind == ExportFormat.pedalboard and scripts:
@@ -144,6 +143,14 @@ def _mix_of(graph: MixGraph) -> Path | None:
     """The finished mix, where it still lies at the place that the graph remembers."""
     path = Path(graph.provenance.sources.get(MIX_SOURCE, ""))
     return path if path.is_absolute() and path.is_file() else None
+
+
+def _in_reaper(kind: str, law: str, profiles: Mapping[str, Profile]) -> bool:
+    """Whether a REAPER project can hold a kind: as a plugin of the chosen suites, or as one of our JSFX."""
+    profile = profiles.get(kind)
+    if profile is None or kind in MIXER_TYPES or profile.kind in ("jsfx", "mixer"):
+        return _has_jsfx(kind, law)
+    return profile.kind in ("vst3", "stock")
 
 
 def _has_jsfx(kind: str, law: str) -> bool:

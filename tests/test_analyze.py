@@ -190,7 +190,7 @@ def test_bad_stems_cost_one_line_and_leave_nothing(case: str, tmp_path: Path) ->
         (["--out", "stems"], "--out"),
         (["--plugins", "abbey"], "abbey"),
         (["--plugins", "reverb=abbey,*=jsfx"], "abbey"),
-        (["--plugins", "lsp", "--export", "reaper"], "gate=jsfx,delay=jsfx,*=lsp"),
+        (["--plugins", "pedalboard", "--export", "reaper"], "eq=jsfx,compressor=jsfx"),
         (["--export", "pedalboard"], "--plugins lsp"),
     ],
 )

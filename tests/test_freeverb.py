@@ -407,4 +407,4 @@ def test_formats_accept_it_where_it_can_be_realised() -> None:
     check_exports([ExportFormat.reaper], laws={"reverb": LAW}, plugins="jsfx")
     check_exports([ExportFormat.pedalboard], laws=laws, plugins="pedalboard")
     with pytest.raises(ParameterError, match="gate"):
-        check_exports([ExportFormat.reaper], laws={**laws, "gate": "lsp"}, plugins="lsp")
+        check_exports([ExportFormat.reaper], laws={**laws, "gate": "lsp"}, plugins="jsfx")

@@ -30,7 +30,7 @@ from .routing import Receive, Tap, Volume, is_active, read_receives, read_volume
 from .stock import decode_stock
 from .stock_settings import from_stock
 from .tree import Chunk, Line, ProjectText
-from .vst_chunk import Vst3State, VstHead, class_id_on, read_vst_block
+from .vst_chunk import Vst3State, VstChunk, VstHead, class_id_on, read_vst_block
 
 #: Panning mode of the exported project: stereo balance / mono pan.
 _PAN_MODE = 3
@@ -487,37 +487,37 @@ class _Reader:
     def _foreign(self, effect: Chunk, guid: str, channel_id: str, *, mix: float, bypassed: bool) -> Insert:
         """A plugin: a VST3 with its state, REAPER's own with its settings; others are only named.
 
-        Whoever renders says then what is missing. So it does of a bypassed one that cannot be read.
+        Whoever renders says then what is missing.
         """
         tokens = self._text.tokens(effect.head)
         name = tokens[1] if len(tokens) > 1 else effect.keyword
         given = partial(Insert, mix=mix, bypassed=bypassed)
+        block = _vst_block(effect)
+        stock = self._stock(effect, block[1], f"{channel_id}: {name}", bypassed=bypassed) if block else None
+        if stock is not None:
+            processor_type, parameters = stock
+            insert_id = self._names.give(guid, f"{channel_id}:{processor_type}")
+            plugin = PluginInfo(name=name.partition(": ")[2].rpartition(" (")[0])
+            return given(id=insert_id, kind="stock", type=processor_type, plugin=plugin, parameters=parameters)
+        insert_id = self._names.give(guid, f"{channel_id}:{name}")
+        component = _vst3_component(*block) if block else None
+        if block and component is not None:
+            state = base64.b64encode(component).decode("ascii")
+            return given(id=insert_id, kind="vst3", plugin=_vst3_info(block[0]), state=state)
         named = PluginInfo(name=name, bundle=tokens[2] if len(tokens) > 2 else "")
-        if effect.keyword == "VST":
-            try:
-                head, chunk = read_vst_block(effect)
-                if (stock := decode_stock(chunk)) is not None:
-                    processor_type, parameters = from_stock(stock, sample_rate_hz=self._rate_hz)
-                    return given(
-                        id=self._names.give(guid, f"{channel_id}:{processor_type}"),
-                        kind="stock",
-                        type=processor_type,
-                        plugin=PluginInfo(name=stock.PLUGIN.name),
-                        parameters=parameters,
-                    )
-                if head.is_vst3:
-                    component = Vst3State.decode(chunk.state).component
-                    return given(
-                        id=self._names.give(guid, f"{channel_id}:{name}"),
-                        kind="vst3",
-                        plugin=_vst3_info(head),
-                        state=base64.b64encode(component).decode("ascii"),
-                    )
-            except SessionFileError as error:
-                if not bypassed:
-                    reason = str(error).removeprefix(f"line {effect.number}: ")
-                    raise self._text.error(effect.number, f"{channel_id}: {name}: {reason}") from None
-        return given(id=self._names.give(guid, f"{channel_id}:{name}"), kind="vst3", plugin=named)
+        return given(id=insert_id, kind="vst3", plugin=named)
+
+    def _stock(
+        self, effect: Chunk, chunk: VstChunk, title: str, *, bypassed: bool
+    ) -> tuple[str, dict[str, float]] | None:
+        """Type and parameters of a plugin that comes with REAPER; None for others, and for a bypassed one of no use."""
+        try:
+            state = decode_stock(chunk)
+            return None if state is None else from_stock(state, sample_rate_hz=self._rate_hz)
+        except SessionFileError as error:
+            if bypassed:
+                return None
+            raise self._text.error(effect.number, f"{title}: {error}") from None
 
     def _jsfx(self, effect: Chunk, guid: str, channel_id: str, *, mix: float, bypassed: bool) -> Insert:
         text = self._text
@@ -563,6 +563,22 @@ class _Reader:
             token = tokens[slider.index - 1] if slider.index <= len(tokens) else "-"
             values[slider.variable] = slider.default if token == "-" else self._text.number_of(token, lines[0])
         return values
+
+
+def _vst_block(effect: Chunk) -> tuple[VstHead, VstChunk] | None:
+    """A VST plugin's block; None for others, and where it is damaged."""
+    try:
+        return read_vst_block(effect) if effect.keyword == "VST" else None
+    except SessionFileError:
+        return None
+
+
+def _vst3_component(head: VstHead, chunk: VstChunk) -> bytes | None:
+    """State of a VST3's component; None for a VST2, and where it is damaged."""
+    try:
+        return Vst3State.decode(chunk.state).component if head.is_vst3 else None
+    except SessionFileError:
+        return None
 
 
 def _vst3_info(head: VstHead) -> PluginInfo:
