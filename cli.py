@@ -35,6 +35,16 @@ from .cli_verify import verify
 
 _WHEN_STOPPED = "stopped; the same command with --resume goes on from the last finished phase"
 
+# Options of every command that writes sessions.
+_AllowUnverified = Annotated[
+    bool, typer.Option("--allow-unverified", help="Use plugins that have no passing certificate.")
+]
+_Link = Annotated[bool, typer.Option("--link", help="Refer to the stems where they are; copy nothing.")]
+_Reference = Annotated[
+    bool, typer.Option("--reference/--no-reference", help="Put the finished mix into the session as a muted track.")
+]
+_TargetOs = Annotated[System | None, typer.Option(help="System that the session is for.", show_default="this one")]
+
 app = typer.Typer(
     add_completion=True,
     no_args_is_help=True,
@@ -79,9 +89,7 @@ def analyze(
     plugins: Annotated[
         str, typer.Option(help="Plugins of the session: a suite (jsfx, lsp, zam, pedalboard) or eq=lsp,*=jsfx.")
     ] = DEFAULT_SUITES,
-    allow_unverified: Annotated[
-        bool, typer.Option("--allow-unverified", help="Use plugins that have no passing certificate.")
-    ] = False,
+    allow_unverified: _AllowUnverified = False,
     seed: Annotated[int, typer.Option(help="The same seed finds the same graph.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="Torch device of the search, such as cpu or cuda.")] = "cpu",
     groups: Annotated[
@@ -94,14 +102,9 @@ def analyze(
     ] = None,
     start: Annotated[float | None, typer.Option(help="Analyse from here (seconds of the mix).")] = None,
     end: Annotated[float | None, typer.Option(help="Analyse up to here (seconds of the mix).")] = None,
-    link: Annotated[bool, typer.Option("--link", help="Refer to the stems where they are; copy nothing.")] = False,
-    reference: Annotated[
-        bool,
-        typer.Option("--reference/--no-reference", help="Put the finished mix into the session as a muted track."),
-    ] = True,
-    target_os: Annotated[
-        System | None, typer.Option(help="System that the session is for.", show_default="this one")
-    ] = None,
+    link: _Link = False,
+    reference: _Reference = True,
+    target_os: _TargetOs = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
@@ -155,9 +158,7 @@ def export(
     plugins: Annotated[
         str | None, typer.Option(help="Plugins of the session.", show_default="those of the search")
     ] = None,
-    allow_unverified: Annotated[
-        bool, typer.Option("--allow-unverified", help="Use plugins that have no passing certificate.")
-    ] = False,
+    allow_unverified: _AllowUnverified = False,
     amount: Annotated[
         str | None, typer.Option(help="Strength of the match by processor, 0 to 1, such as eq=0.5,comp=0.8.")
     ] = None,
@@ -171,14 +172,9 @@ def export(
             show_default="that of the graph",
         ),
     ] = None,
-    link: Annotated[bool, typer.Option("--link", help="Refer to the stems where they are; copy nothing.")] = False,
-    reference: Annotated[
-        bool,
-        typer.Option("--reference/--no-reference", help="Put the finished mix into the session as a muted track."),
-    ] = True,
-    target_os: Annotated[
-        System | None, typer.Option(help="System that the session is for.", show_default="this one")
-    ] = None,
+    link: _Link = False,
+    reference: _Reference = True,
+    target_os: _TargetOs = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the paths as JSON.")] = False,
 ) -> None:
     """Write another session of a graph that was found before, in other plugins or at another strength.

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from ..exporters.chain import CHAIN_FILE, Chain, Channel, Insert
+from ..exporters.chain import CHAIN_FILE, Chain, Channel
 from ..exporters.reaper.read import read_project
 from .errors import OutputError, ParameterError, SessionFileError
 from .graph import Bus, Edge, Master, MixGraph, Node, Processor, Stem, VolumePoint
 from .processors.equations import gain_to_db
-from .processors.specs import GAIN_PAN, MIX, SEND_LEVEL, VOLUME
+from .processors.specs import GAIN_PAN, SEND_LEVEL, VOLUME
 from .result_folder import GRAPH_FILE
+from .verify.nodes import insert_as_written
 
 #: A gain this near to unity (dB) is a fader at rest, and so is a pan this near to the centre.
 _AT_REST = 1e-9
@@ -127,25 +128,18 @@ class _Import:
     def _processors(self, channel: Channel) -> Iterable[Processor]:
         for insert in channel.inserts:
             if insert.bypassed:
-                self._notes.append(f"{channel.name}: {_title(insert)} is bypassed and was left out")
+                self._notes.append(f"{channel.name}: {insert.title} is bypassed and was left out")
                 continue
-            if not insert.type or not insert.parameters:
+            node = insert_as_written(insert)
+            if node is None:
                 raise SessionFileError(
-                    f"{self._path}: {channel.name}: {_title(insert)} is no effect of ours or REAPER's that we know; "
+                    f"{self._path}: {channel.name}: {insert.title} is no effect of ours or REAPER's that we know; "
                     "bypass it there and save, or replace it"
                 )
-            # Our JSFX have a dry/wet slider of their own before that of the host.
-            own = float(insert.values.get(MIX.name, MIX.default)) if insert.kind == "jsfx" else MIX.default
             try:
-                yield Processor(
-                    type=insert.type,
-                    id=insert.id,
-                    parameters=dict(insert.parameters),
-                    mix=insert.mix * own,
-                    law=insert.law,
-                )
+                yield Processor(type=node.type, id=node.id, parameters=node.parameters, mix=node.mix, law=node.law)
             except ValueError as error:
-                raise SessionFileError(f"{self._path}: {channel.name}: {_title(insert)}: {error}") from None
+                raise SessionFileError(f"{self._path}: {channel.name}: {insert.title}: {error}") from None
 
     # ------------------------------------------------------------------------ mixer
 
@@ -206,10 +200,6 @@ class _Import:
             except ParameterError as error:
                 raise SessionFileError(f"{self._path}: {channel.name}: send: {error}; turn it down") from None
             yield Edge(source=source, target=send.target, send_db=level_db)
-
-
-def _title(insert: Insert) -> str:
-    return insert.plugin.name if insert.plugin is not None else insert.type or insert.id
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,11 @@ class Insert(_Model):
     bypassed: bool = False
     branches: tuple[Branch, ...] = ()
 
+    @property
+    def title(self) -> str:
+        """What people call it: the plugin's name, else the type."""
+        return self.plugin.name if self.plugin is not None else self.type or self.id
+
     @field_validator("type")
     @classmethod
     def _known_type(cls, value: str) -> str:

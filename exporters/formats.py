@@ -16,6 +16,7 @@ from ..bridge.suites import Profile, choose_profiles
 from ..bridge.tempo import read_tempo_map
 from .inserts import MIXER_TYPES
 from .pedalboard import export_pedalboard
+from .reaper.plugins import REAPER_KINDS, plugin_profile
 from .reaper.project import export_reaper
 
 #: Called with the name of what is about to be written.
@@ -147,10 +148,8 @@ def _mix_of(graph: MixGraph) -> Path | None:
 
 def _in_reaper(kind: str, law: str, profiles: Mapping[str, Profile]) -> bool:
     """Whether a REAPER project can hold a kind: as a plugin of the chosen suites, or as one of our JSFX."""
-    profile = profiles.get(kind)
-    if profile is None or kind in MIXER_TYPES or profile.kind in ("jsfx", "mixer"):
-        return _has_jsfx(kind, law)
-    return profile.kind in ("vst3", "stock")
+    profile = plugin_profile(kind, profiles)
+    return _has_jsfx(kind, law) if profile is None else profile.kind in REAPER_KINDS
 
 
 def _has_jsfx(kind: str, law: str) -> bool:

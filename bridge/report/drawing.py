@@ -196,14 +196,14 @@ def _block_width(boxes: int) -> float:
 
 
 def _block(graph: MixGraph, channel: Stem | Bus | Master, *, x: float, row: float, width: float) -> Block:
-    y = 1.0 + row * (BLOCK_HEIGHT + ROW_GAP)
+    y, bpm = 1.0 + row * (BLOCK_HEIGHT + ROW_GAP), graph.bpm
     boxes = tuple(
         Box(
             x + BLOCK_PADDING + index * (BOX_WIDTH + BOX_GAP),
             y + BLOCK_HEIGHT - BOX_HEIGHT - 8.0,
             processor.type,
             short_label(processor.type),
-            describe_processor(processor, bpm=graph.bpm),
+            describe_processor(processor, bpm=bpm),
             processor.mix,
         )
         for index, processor in enumerate(graph.chain(channel.id))

@@ -143,10 +143,7 @@ def _star(attack_ms: float, release_ms: float, step: float) -> list[tuple[float,
 
 def _in_range(attack_ms: float, release_ms: float) -> tuple[float, float]:
     attack, release = COMPRESSOR.parameter("attack_ms"), COMPRESSOR.parameter("release_ms")
-    return (
-        attack.limited(attack_ms),
-        release.limited(release_ms),
-    )
+    return attack.limited(attack_ms), release.limited(release_ms)
 
 
 def _best(

@@ -239,7 +239,7 @@ class ChainRenderer:
             wet = self._wet(insert)
         except MixbridgeError as error:
             raise type(error)(f"{channel.name}: {error}") from None
-        return functools.partial(_with_dry, wet, insert.mix, f"{channel.name}: {_name_of(insert)}")
+        return functools.partial(_with_dry, wet, insert.mix, f"{channel.name}: {insert.title}")
 
     # ----------------------------------------------------------------------- the parts
 
@@ -317,7 +317,7 @@ class ChainRenderer:
         info = insert.plugin
         if info is None or (not insert.values and insert.preset is None and insert.state is None):
             raise VerifyError(
-                f"{_name_of(insert)}: the settings of this plugin cannot be read from this session; "
+                f"{insert.title}: the settings of this plugin cannot be read from this session; "
                 "bypass it there and save, or verify a chain.json"
             )
         plugin = find_plugin(class_id=info.class_id, name=info.name, bundle=info.bundle)
@@ -398,10 +398,6 @@ def _modelled(insert: Insert, sample_rate_hz: int, audio: Audio) -> Audio:
     return apply_processor(
         insert.type, audio, parameters=insert.parameters, sample_rate_hz=sample_rate_hz, law=insert.law
     )
-
-
-def _name_of(insert: Insert) -> str:
-    return insert.plugin.name if insert.plugin is not None else insert.type or insert.id
 
 
 def fader_gains(gain: float, pan: float) -> Audio:

@@ -12,16 +12,18 @@ from ...bridge.processors.laws import kind_of
 from ...bridge.suites import Profile, choose_profiles
 from ..chain import Insert, PluginInfo
 from ..inserts import MIXER_TYPES, InsertMaker, Responses, component_state, find_plugins, write_responses
-from ..session import Insert as SessionInsert
 from ..session import Session
 from .rpp import Block
 from .stock import stock_chunk
 from .stock_settings import to_stock
 from .vst_chunk import Vst3State, vst3_chunk, vst3_head, vst_block
 
+#: Kinds of profile that REAPER runs.
+REAPER_KINDS = ("vst3", "stock", "jsfx")
 
-def plugin_profile(insert: SessionInsert, profiles: Mapping[str, Profile]) -> Profile | None:
-    """The profile of an insert that a plugin realises; None for one that is a JSFX of ours.
+
+def plugin_profile(kind: str, profiles: Mapping[str, Profile]) -> Profile | None:
+    """The profile of a kind of processor that a plugin realises; None for one that is a JSFX of ours.
 
     What the chosen suites lack, and the arithmetic of a mixer, is done by our JSFX.
 
@@ -30,8 +32,8 @@ def plugin_profile(insert: SessionInsert, profiles: Mapping[str, Profile]) -> Pr
     profiles : mapping of str to Profile
         By kind of processor (`laws.kind_of`).
     """
-    profile = profiles.get(kind_of(insert.type, insert.law))
-    if insert.type in MIXER_TYPES or profile is None or profile.kind in ("jsfx", "mixer"):
+    profile = profiles.get(kind)
+    if kind in MIXER_TYPES or profile is None or profile.kind in ("jsfx", "mixer"):
         return None
     return profile
 
@@ -75,11 +77,11 @@ def plan_plugins(
         If a plugin is missing, has no certificate or fails, or there is no such suite.
     """
     profiles = choose_profiles(suites)
-    maker = InsertMaker(session.sample_rate_hz, profiles, suites, kinds=("vst3", "stock", "jsfx"))
+    maker = InsertMaker(session.sample_rate_hz, profiles, suites, kinds=REAPER_KINDS)
     made: dict[str, Insert] = {}
     for strip in session.strips():
         for insert in strip.inserts:
-            if plugin_profile(insert, profiles) is not None:
+            if plugin_profile(kind_of(insert.type, insert.law), profiles) is not None:
                 made[insert.id] = maker.make(insert, strip)
     if not made:
         return PluginInserts()

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from ...bridge.choices import System
 from ...bridge.errors import ExportError, SessionFileError
@@ -205,11 +205,41 @@ def _decode_list(data: bytes, slots: Sequence[_Slot], *, fewest: int, what: str)
     return _unpack(body, slots, what=what)
 
 
+class _ParameterList:
+    """A state that is a list of single precision numbers, one for each field."""
+
+    PLUGIN: ClassVar[StockPlugin]
+    SLOTS: ClassVar[tuple[_Slot, ...]]
+    #: How many numbers the oldest version that we know writes.
+    FEWEST: ClassVar[int]
+
+    def encode(self) -> bytes:
+        """The bytes of the state.
+
+        Raises
+        ------
+        ExportError
+            If a value is out of the plugin's range.
+        """
+        return PARAMETER_LIST_MAGIC + _pack(self, self.SLOTS, what=self.PLUGIN.name)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Read a state; what older versions lack is at its default.
+
+        Raises
+        ------
+        SessionFileError
+            If it is no state of this plugin.
+        """
+        return cls(**_decode_list(data, cls.SLOTS, fewest=cls.FEWEST, what=cls.PLUGIN.name))
+
+
 # ---------------------------------------------------------------------------- ReaComp
 
 
 @dataclass(frozen=True)
-class ReaComp:
+class ReaComp(_ParameterList):
     """State of ReaComp; the defaults are the plugin's own.
 
     Attributes
@@ -240,6 +270,8 @@ class ReaComp:
     """
 
     PLUGIN: ClassVar[StockPlugin] = StockPlugin("ReaComp", "recm", SIDE_CHAIN_PINS, is_parameter_list=True)
+    SLOTS: ClassVar[tuple[_Slot, ...]] = _COMPRESSOR_SLOTS
+    FEWEST: ClassVar[int] = 18
 
     threshold_db: float = 0.0
     ratio: float = 4.0
@@ -263,33 +295,12 @@ class ReaComp:
     unknown_19: float = 0.0
     unknown_20: float = 0.0
 
-    def encode(self) -> bytes:
-        """The bytes of the state.
-
-        Raises
-        ------
-        ExportError
-            If a value is out of the plugin's range.
-        """
-        return PARAMETER_LIST_MAGIC + _pack(self, _COMPRESSOR_SLOTS, what=self.PLUGIN.name)
-
-    @classmethod
-    def decode(cls, data: bytes) -> ReaComp:
-        """Read a state; what older versions lack is at its default.
-
-        Raises
-        ------
-        SessionFileError
-            If it is no state of this plugin.
-        """
-        return cls(**_decode_list(data, _COMPRESSOR_SLOTS, fewest=18, what=cls.PLUGIN.name))
-
 
 # ---------------------------------------------------------------------------- ReaGate
 
 
 @dataclass(frozen=True)
-class ReaGate:
+class ReaGate(_ParameterList):
     """State of ReaGate; the defaults are the plugin's own.
 
     Attributes
@@ -318,6 +329,8 @@ class ReaGate:
     """
 
     PLUGIN: ClassVar[StockPlugin] = StockPlugin("ReaGate", "regt", SIDE_CHAIN_PINS, is_parameter_list=True)
+    SLOTS: ClassVar[tuple[_Slot, ...]] = _GATE_SLOTS
+    FEWEST: ClassVar[int] = 19
 
     threshold_db: float = SILENT_DB
     attack_ms: float = 3.0
@@ -340,27 +353,6 @@ class ReaGate:
     midi_channel: float = 0.0
     unknown_19: float = 0.0
     unknown_20: float = 0.0
-
-    def encode(self) -> bytes:
-        """The bytes of the state.
-
-        Raises
-        ------
-        ExportError
-            If a value is out of the plugin's range.
-        """
-        return PARAMETER_LIST_MAGIC + _pack(self, _GATE_SLOTS, what=self.PLUGIN.name)
-
-    @classmethod
-    def decode(cls, data: bytes) -> ReaGate:
-        """Read a state; what older versions lack is at its default.
-
-        Raises
-        ------
-        SessionFileError
-            If it is no state of this plugin.
-        """
-        return cls(**_decode_list(data, _GATE_SLOTS, fewest=19, what=cls.PLUGIN.name))
 
 
 # ---------------------------------------------------------------------------- ReaEQ

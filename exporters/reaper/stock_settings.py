@@ -422,7 +422,7 @@ def from_stock(state: Stock, *, sample_rate_hz: float, law: str = "") -> tuple[s
 
 def _held(parameter: Parameter, value: float) -> float:
     """The value, moved to the end of its range if rounding took it out."""
-    held = min(max(value, parameter.minimum), parameter.maximum)
+    held = parameter.limited(value)
     return held if abs(held - value) <= _ROUNDING * max(abs(held), 1.0) else value
 
 
