@@ -43,6 +43,9 @@ _Link = Annotated[bool, typer.Option("--link", help="Refer to the stems where th
 _Reference = Annotated[
     bool, typer.Option("--reference/--no-reference", help="Put the finished mix into the session as a muted track.")
 ]
+_KeepPruned = Annotated[
+    bool, typer.Option("--keep-pruned", help="Put the processors that were pruned into the session, bypassed.")
+]
 _TargetOs = Annotated[System | None, typer.Option(help="System that the session is for.", show_default="this one")]
 
 app = typer.Typer(
@@ -104,6 +107,7 @@ def analyze(
     end: Annotated[float | None, typer.Option(help="Analyse up to here (seconds of the mix).")] = None,
     link: _Link = False,
     reference: _Reference = True,
+    keep_pruned: _KeepPruned = False,
     target_os: _TargetOs = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")] = False,
@@ -117,6 +121,7 @@ def analyze(
         # Imported here: torch takes seconds to load, and --help must not.
         from .bridge.analyze import AnalyzeSettings, analyze
         from .bridge.search.search import SearchSettings
+        from .exporters.options import ExportOptions
 
         settings = AnalyzeSettings(
             search=SearchSettings(
@@ -134,10 +139,13 @@ def analyze(
             end_s=end,
             groups_path=groups,
             tempo_map_path=tempo_map,
-            link=link,
-            with_reference=reference,
-            system=target_os,
-            allow_unverified=allow_unverified,
+            export_options=ExportOptions(
+                link=link,
+                with_reference=reference,
+                keep_pruned=keep_pruned,
+                system=target_os,
+                allow_unverified=allow_unverified,
+            ),
             resume=resume,
             overwrite=overwrite,
         )
@@ -174,6 +182,7 @@ def export(
     ] = None,
     link: _Link = False,
     reference: _Reference = True,
+    keep_pruned: _KeepPruned = False,
     target_os: _TargetOs = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the paths as JSON.")] = False,
 ) -> None:
@@ -184,6 +193,7 @@ def export(
     with errors_for_people():
         from .bridge.strength import chosen_amounts
         from .exporters.formats import export_again
+        from .exporters.options import ExportOptions
 
         with progress_bar() as progress:
             files = export_again(
@@ -191,13 +201,16 @@ def export(
                 [kind.value for kind in formats],
                 stems_dir=stems,
                 folder=out,
-                plugins=plugins,
+                options=ExportOptions(
+                    plugins=plugins,
+                    link=link,
+                    with_reference=reference,
+                    keep_pruned=keep_pruned,
+                    system=target_os,
+                    allow_unverified=allow_unverified,
+                ),
                 amounts=chosen_amounts(amount=amount, only=only),
                 tempo_map_path=tempo_map,
-                link=link,
-                with_reference=reference,
-                system=target_os,
-                allow_unverified=allow_unverified,
                 report=lambda words: progress.report("write", 0.5, words),
             )
         if as_json:

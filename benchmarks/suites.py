@@ -28,6 +28,7 @@ from mixbridge.bridge.suites import Profile, choose_profiles, suite_names
 from mixbridge.bridge.verify.realise import render_chain
 from mixbridge.exporters.chain import Chain
 from mixbridge.exporters.formats import export_graph
+from mixbridge.exporters.options import ExportOptions
 from mixbridge.exporters.reaper.read import read_project
 
 RATE_HZ = 44100
@@ -84,7 +85,7 @@ def cpu_s() -> float:
 def measure(suite: str, stems: Path, folder: Path, *, tracks: int, seconds: float) -> list[str]:
     graph = song(choose_profiles(suite), tracks=tracks, frames=int(seconds * RATE_HZ))
     kind = ExportFormat.reaper if suite == DEFAULT_SUITES else ExportFormat.pedalboard
-    file = export_graph(graph, [kind], stems_dir=stems, folder=folder, plugins=suite)[kind]
+    file = export_graph(graph, [kind], stems_dir=stems, folder=folder, options=ExportOptions(plugins=suite))[kind]
     chain = read_project(file) if kind == ExportFormat.reaper else Chain.load(file)
     walls = []
     before_s = cpu_s()

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ..exporters.formats import check_exports, export_graph
+from ..exporters.options import ExportOptions
 from .audio import Multitrack, load_multitrack, resample, write_wav
-from .choices import System
 from .errors import OutputError
 from .graph import MIX_SOURCE, STEMS_SOURCE, MixGraph, Stem
 from .metrics import LOSS_RATE_HZ, match_loss
@@ -44,16 +44,10 @@ class AnalyzeSettings:
     ----------
     exports : sequence of str
         Session formats to write, from `choices.ExportFormat`.
-    allow_unverified : bool
-        Use plugins that have no passing certificate.
+    export_options : ExportOptions
+        What the sessions are to be like; their plugins are those of the search.
     tempo_map_path : Path or None
         MIDI file with the tempo of the song, from the first frame of the mix.
-    link : bool
-        Sessions refer to the stems where they are instead of copying them.
-    with_reference : bool
-        DAW sessions have the finished mix as a muted track.
-    system : {"windows", "macos", "linux"}, optional
-        The system that DAW sessions are for; this one if not given.
     resume : bool
         Continue a run that was stopped.
     overwrite : bool
@@ -62,14 +56,11 @@ class AnalyzeSettings:
 
     search: SearchSettings = field(default_factory=SearchSettings)
     exports: Sequence[str] = ()
+    export_options: ExportOptions = field(default_factory=ExportOptions)
     start_s: float | None = None
     end_s: float | None = None
     groups_path: Path | None = None
     tempo_map_path: Path | None = None
-    link: bool = False
-    with_reference: bool = True
-    system: System | None = None
-    allow_unverified: bool = False
     resume: bool = False
     overwrite: bool = False
 
@@ -316,11 +307,7 @@ def _write_results(
         settings.exports,
         stems_dir=stems_dir,
         folder=out,
-        plugins=settings.search.plugins,
-        link=settings.link,
-        reference_path=song.mix.path if settings.with_reference else None,
-        system=settings.system,
-        allow_unverified=settings.allow_unverified,
+        options=settings.export_options,
         report=lambda words: report("write", 0.4, words),
     )
     report("write", 0.7, REPORT_FILE)

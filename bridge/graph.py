@@ -191,6 +191,22 @@ class Processor(_Model):
         return self
 
 
+class Pruned(_Model):
+    """A processor that pruning took out, as it was set then; it is no part of the mix.
+
+    Attributes
+    ----------
+    channel : str
+        Id of the channel it was on.
+    before : str
+        Id of the processor of that channel that it stood before; empty for the channel's end.
+    """
+
+    channel: NodeId
+    before: str = ""
+    processor: Processor
+
+
 Node = Stem | Bus | Master | Processor
 
 
@@ -279,6 +295,8 @@ class MixGraph(_Model):
         Tempo, time signatures and markers, from the first frame of the session; None where unknown.
     nodes : list of Stem, Bus, Master or Processor
     edges : list of Edge
+    pruned : list of Pruned
+        Processors that were taken out, in the order of the console, for those who want to try them.
     provenance : Provenance
 
     Raises
@@ -296,6 +314,7 @@ class MixGraph(_Model):
     tempo: TempoMap | None = None
     nodes: list[Annotated[Node, Field(union_mode="left_to_right")]]
     edges: list[Edge]
+    pruned: list[Pruned] = Field(default_factory=list)
     provenance: Provenance = Field(default_factory=Provenance)
 
     @field_validator("nodes", mode="before")
@@ -316,6 +335,7 @@ class MixGraph(_Model):
     @model_validator(mode="after")
     def _topology(self) -> Self:
         check_topology(self)
+        _check_pruned(self)
         return self
 
     # ---------------------------------------------------------------- look-ups
@@ -487,6 +507,10 @@ class MixGraph(_Model):
             nodes = [n for n in graph.nodes if n.id not in gone]
             graph = graph.rebuilt(nodes, [e for e in graph.edges if e.source not in gone])
 
+    def with_pruned(self, pruned: Sequence[Pruned]) -> MixGraph:
+        """A copy that tells which processors were taken out; those of channels that are gone are left out."""
+        return self.model_copy(update={"pruned": _still_placed(pruned, self.nodes)})
+
     def rebuilt(self, nodes: Sequence[Node], edges: Sequence[Edge]) -> MixGraph:
         """A copy with other nodes and edges, checked again."""
         return MixGraph(
@@ -497,6 +521,7 @@ class MixGraph(_Model):
             tempo=self.tempo,
             nodes=list(nodes),
             edges=list(edges),
+            pruned=_still_placed(self.pruned, nodes),
             provenance=self.provenance,
         )
 
@@ -504,8 +529,8 @@ class MixGraph(_Model):
 
     def to_json(self) -> str:
         """Serialise; stable under load, save, load."""
-        # Without a tempo map the file is what it was before there were any.
-        data = self.model_dump(exclude={"tempo"} if self.tempo is None else None)
+        # Without what is optional the file is what it was before there was any.
+        data = self.model_dump(exclude={name for name in ("tempo", "pruned") if not getattr(self, name)})
         return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     def save(self, path: Path) -> None:
@@ -592,6 +617,30 @@ def _first_error(error: ValidationError) -> str:
     if where.startswith("nodes") and where.count(".") == 0:
         return f"{where}.{message}"
     return f"{where}: {message}" if where else message
+
+
+def _still_placed(pruned: Sequence[Pruned], nodes: Sequence[Node]) -> list[Pruned]:
+    """What was pruned from channels that are there; what it stood before may be gone."""
+    ids = {node.id for node in nodes}
+    return [
+        p if p.before in ids else p.model_copy(update={"before": ""})
+        for p in pruned
+        if p.channel in ids and p.processor.id not in ids
+    ]
+
+
+def _check_pruned(graph: MixGraph) -> None:
+    """Check that what was pruned has a place and a name of its own."""
+    channels = {channel.id for channel in graph.channels()}
+    taken = {node.id for node in graph.nodes}
+    for index, pruned in enumerate(graph.pruned):
+        if pruned.channel not in channels:
+            raise ValueError(f"pruned.{index}.channel: no channel has the id {pruned.channel!r}")
+        if pruned.processor.id in taken:
+            raise ValueError(f"pruned.{index}.processor.id: the id {pruned.processor.id!r} is used twice")
+        if pruned.before and pruned.before not in {p.id for p in graph.chain(pruned.channel)}:
+            raise ValueError(f"pruned.{index}.before: {pruned.before!r} is no processor of {pruned.channel!r}")
+        taken.add(pruned.processor.id)
 
 
 def check_topology(graph: MixGraph) -> None:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from ..exporters.chain import CHAIN_FILE, Chain, Channel
+from ..exporters.chain import CHAIN_FILE, Chain, Channel, Insert
 from ..exporters.reaper.read import read_project
 from .errors import OutputError, ParameterError, SessionFileError
-from .graph import Bus, Edge, Master, MixGraph, Node, Processor, Stem, VolumePoint
+from .graph import Bus, Edge, Master, MixGraph, Node, Processor, Pruned, Stem, VolumePoint
 from .processors.equations import gain_to_db
 from .processors.specs import GAIN_PAN, SEND_LEVEL, VOLUME
 from .result_folder import GRAPH_FILE
@@ -94,6 +94,7 @@ class _Import:
             frames=self._chain.frames,
             nodes=[*channels, *inserted],
             edges=edges,
+            pruned=[pruned for channel in self._chain.channels for pruned in self._pruned(channel)],
         )
         return Imported(graph, stems_dir, tuple(self._notes))
 
@@ -127,19 +128,33 @@ class _Import:
 
     def _processors(self, channel: Channel) -> Iterable[Processor]:
         for insert in channel.inserts:
-            if insert.bypassed:
+            if not insert.bypassed:
+                yield self._processor(channel, insert)
+
+    def _processor(self, channel: Channel, insert: Insert) -> Processor:
+        node = insert_as_written(insert)
+        if node is None:
+            raise SessionFileError(
+                f"{self._path}: {channel.name}: {insert.title} is no effect of ours or REAPER's that we know; "
+                "bypass it there and save, or replace it"
+            )
+        try:
+            return Processor(type=node.type, id=node.id, parameters=node.parameters, mix=node.mix, law=node.law)
+        except ValueError as error:
+            raise SessionFileError(f"{self._path}: {channel.name}: {insert.title}: {error}") from None
+
+    def _pruned(self, channel: Channel) -> Iterable[Pruned]:
+        """What is bypassed in the session is no part of the mix, but at hand."""
+        for place, insert in enumerate(channel.inserts):
+            if not insert.bypassed:
+                continue
+            try:
+                processor = self._processor(channel, insert)
+            except SessionFileError:
                 self._notes.append(f"{channel.name}: {insert.title} is bypassed and was left out")
                 continue
-            node = insert_as_written(insert)
-            if node is None:
-                raise SessionFileError(
-                    f"{self._path}: {channel.name}: {insert.title} is no effect of ours or REAPER's that we know; "
-                    "bypass it there and save, or replace it"
-                )
-            try:
-                yield Processor(type=node.type, id=node.id, parameters=node.parameters, mix=node.mix, law=node.law)
-            except ValueError as error:
-                raise SessionFileError(f"{self._path}: {channel.name}: {insert.title}: {error}") from None
+            before = next((i.id for i in channel.inserts[place:] if not i.bypassed), "")
+            yield Pruned(channel=channel.id, before=before, processor=processor)
 
     # ------------------------------------------------------------------------ mixer
 

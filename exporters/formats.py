@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..bridge.choices import DEFAULT_SUITES, ExportFormat, System
+from ..bridge.choices import DEFAULT_SUITES, ExportFormat
 from ..bridge.errors import ParameterError
 from ..bridge.graph import MIX_SOURCE, MixGraph
 from ..bridge.hosting.registry import find_plugin
@@ -15,6 +16,7 @@ from ..bridge.strength import with_amounts
 from ..bridge.suites import Profile, choose_profiles
 from ..bridge.tempo import read_tempo_map
 from .inserts import MIXER_TYPES
+from .options import ExportOptions
 from .pedalboard import export_pedalboard
 from .reaper.plugins import REAPER_KINDS, plugin_profile
 from .reaper.project import export_reaper
@@ -81,13 +83,9 @@ def export_again(
     *,
     stems_dir: Path,
     folder: Path | None = None,
-    plugins: str | None = None,
+    options: ExportOptions | None = None,
     amounts: Mapping[str, float] | None = None,
     tempo_map_path: Path | None = None,
-    link: bool = False,
-    with_reference: bool = True,
-    system: System | None = None,
-    allow_unverified: bool = False,
     report: Report | None = None,
 ) -> dict[str, Path]:
     """Write other sessions of a graph that was found before; see `export_graph` for what is not named here.
@@ -98,15 +96,11 @@ def export_again(
         graph.json of an analysis.
     folder : Path, optional
         Beside the graph if not given.
-    plugins : str, optional
-        Those of the search if not given.
     amounts : mapping of str to float, optional
         Strength by part (`strength.with_amounts`). The weakened graph is written beside its sessions, so that
         they can be verified; it must not take the place of the one that was found.
     tempo_map_path : Path, optional
         MIDI file with the song's tempo, in place of that of the graph.
-    with_reference : bool
-        Put the finished mix into DAW sessions, if it still lies where the analysis found it.
 
     Raises
     ------
@@ -122,18 +116,7 @@ def export_again(
         if target.resolve() == graph_path.parent.resolve():
             raise ParameterError(f"{target}: holds the full match; name another folder with --out for a weaker one")
         graph = with_amounts(graph, amounts)
-    files = export_graph(
-        graph,
-        formats,
-        stems_dir=stems_dir,
-        folder=target,
-        plugins=plugins or graph.provenance.plugins or DEFAULT_SUITES,
-        link=link,
-        reference_path=_mix_of(graph) if with_reference else None,
-        system=system,
-        allow_unverified=allow_unverified,
-        report=report,
-    )
+    files = export_graph(graph, formats, stems_dir=stems_dir, folder=target, options=options, report=report)
     if amounts:
         files["graph"] = target / GRAPH_FILE
         graph.save(files["graph"])
@@ -164,11 +147,7 @@ def export_graph(
     *,
     stems_dir: Path,
     folder: Path,
-    plugins: str,
-    link: bool = False,
-    reference_path: Path | None = None,
-    system: System | None = None,
-    allow_unverified: bool = False,
+    options: ExportOptions | None = None,
     report: Report | None = None,
 ) -> dict[str, Path]:
     """Write a graph as sessions, each into a folder of its own below `folder`.
@@ -177,16 +156,8 @@ def export_graph(
     ----------
     formats : sequence of str
         From `choices.ExportFormat`.
-    plugins : str
-        Choice of plugin suites (`suites.choose_profiles`).
-    link : bool
-        Refer to the stems where they are instead of copying them.
-    reference_path : Path, optional
-        The finished mix, for DAW sessions to have as a muted track.
-    system : {"windows", "macos", "linux"}, optional
-        The system that DAW sessions are for; this one if not given.
-    allow_unverified : bool
-        Use plugins that have no passing certificate.
+    options : ExportOptions, optional
+        The finished mix is put into sessions if it still lies where the graph says.
 
     Returns
     -------
@@ -198,29 +169,77 @@ def export_graph(
     MixbridgeError
         If a format cannot hold the graph, a plugin is missing or nothing can be written.
     """
-    check_exports(formats, laws={kind_of(p.type, p.law): p.law for p in graph.processors}, plugins=plugins)
-    say = report or (lambda _words: None)
+    chosen = options or ExportOptions()
+    job = _Job(
+        graph=graph,
+        stems_dir=stems_dir,
+        options=chosen,
+        plugins=chosen.plugins or graph.provenance.plugins or DEFAULT_SUITES,
+        reference_path=_mix_of(graph) if chosen.with_reference else None,
+    )
+    check_exports(formats, laws={kind_of(p.type, p.law): p.law for p in graph.processors}, plugins=job.plugins)
     files = {}
-    if ExportFormat.reaper in formats:
-        say("REAPER project")
-        files[ExportFormat.reaper.value] = export_reaper(
-            graph,
-            stems_dir=stems_dir,
-            folder=folder / ExportFormat.reaper,
-            link=link,
-            reference_path=reference_path,
-            suites=plugins,
-            system=system,
-            allow_unverified=allow_unverified,
-        )
-    if ExportFormat.pedalboard in formats:
-        say("pedalboard chain")
-        files[ExportFormat.pedalboard.value] = export_pedalboard(
-            graph,
-            stems_dir=stems_dir,
-            folder=folder / ExportFormat.pedalboard,
-            suites=plugins,
-            link=link,
-            allow_unverified=allow_unverified,
-        )
+    for kind in (kind for kind in ExportFormat if kind in formats):
+        writer = _WRITERS[kind]
+        if report is not None:
+            report(writer.title)
+        files[kind.value] = writer.write(job, folder / kind)
     return files
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """A graph and what its sessions are to be like."""
+
+    graph: MixGraph
+    stems_dir: Path
+    options: ExportOptions
+    plugins: str
+    reference_path: Path | None
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """How a format is written.
+
+    Attributes
+    ----------
+    title : str
+        What people call it.
+    write : callable
+        Writes a job into a folder and returns the session's file.
+    """
+
+    title: str
+    write: Callable[[_Job, Path], Path]
+
+
+def _write_reaper(job: _Job, folder: Path) -> Path:
+    return export_reaper(
+        job.graph,
+        stems_dir=job.stems_dir,
+        folder=folder,
+        link=job.options.link,
+        reference_path=job.reference_path,
+        keep_pruned=job.options.keep_pruned,
+        suites=job.plugins,
+        system=job.options.system,
+        allow_unverified=job.options.allow_unverified,
+    )
+
+
+def _write_pedalboard(job: _Job, folder: Path) -> Path:
+    return export_pedalboard(
+        job.graph,
+        stems_dir=job.stems_dir,
+        folder=folder,
+        suites=job.plugins,
+        link=job.options.link,
+        allow_unverified=job.options.allow_unverified,
+    )
+
+
+_WRITERS = {
+    ExportFormat.reaper: _Writer("REAPER project", _write_reaper),
+    ExportFormat.pedalboard: _Writer("pedalboard chain", _write_pedalboard),
+}

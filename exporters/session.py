@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..bridge.graph import Bus, Master, MixGraph, Processor, Stem, VolumePoint
+from ..bridge.graph import Bus, Master, MixGraph, Processor, Pruned, Stem, VolumePoint
 from ..bridge.processors.equations import channel_gains, db_to_gain, gain_and_pan, gain_to_db
 from ..bridge.processors.specs import GAIN_PAN, spec_of
 from ..bridge.tempo import TempoMap
@@ -48,6 +48,8 @@ class Insert:
         Dry/wet weight, 0 to 1.
     law : str
         Key of `laws.LAWS`; empty for ours.
+    bypassed : bool
+        There to be tried; the signal passes unchanged.
     """
 
     id: str
@@ -55,6 +57,7 @@ class Insert:
     parameters: dict[str, float]
     mix: float
     law: str = ""
+    bypassed: bool = False
 
 
 @dataclass(frozen=True)
@@ -206,7 +209,11 @@ def _walk(children: Sequence[Child], parent_id: str) -> Iterator[tuple[Child, st
 
 
 def build_session(
-    graph: MixGraph, *, max_fader_db: float = MAX_FADER_DB, reference_path: Path | None = None
+    graph: MixGraph,
+    *,
+    max_fader_db: float = MAX_FADER_DB,
+    reference_path: Path | None = None,
+    keep_pruned: bool = False,
 ) -> Session:
     """Lay a graph out as a session that sounds the same.
 
@@ -217,6 +224,8 @@ def build_session(
         The highest fader position of the DAW; louder gains get a gain insert for the rest.
     reference_path : Path, optional
         The finished mix, if the session is to have it for comparison.
+    keep_pruned : bool
+        Have the processors that pruning took out, bypassed, where they were.
 
     Returns
     -------
@@ -236,8 +245,12 @@ def build_session(
             return order[channel.id]
         return min((first_stem(c) for c in children.get(channel.id, [])), default=len(order))
 
-    def lay_out(channel: Stem | Bus) -> Child:
+    def strip_of(channel: Stem | Bus | Master) -> Strip:
         strip = _strip(graph, channel, max_fader_db=max_fader_db)
+        return _with_pruned(strip, graph.pruned) if keep_pruned else strip
+
+    def lay_out(channel: Stem | Bus) -> Child:
+        strip = strip_of(channel)
         if isinstance(channel, Stem):
             return Track(strip, _media(graph, channel))
         inside = inside_of(channel.id)
@@ -252,7 +265,7 @@ def build_session(
         sample_rate_hz=graph.sample_rate_hz,
         frames=graph.frames,
         children=tuple(child for child in laid if not isinstance(child, Return)),
-        master=_strip(graph, graph.master, max_fader_db=max_fader_db),
+        master=strip_of(graph.master),
         returns=tuple(child for child in laid if isinstance(child, Return)),
         reference=None if reference_path is None else _reference(graph, reference_path),
         tempo=graph.tempo,
@@ -343,6 +356,16 @@ def _split(chain: Sequence[Processor]) -> tuple[list[Insert], float, float]:
         else:
             inserts.append(Insert(node.id, node.type, dict(node.parameters), node.mix, node.law))
     return inserts, left, right
+
+
+def _with_pruned(strip: Strip, pruned: Sequence[Pruned]) -> Strip:
+    """A strip with what was pruned from it; before what became the fader is before the fader."""
+    inserts = list(strip.inserts)
+    for one in (p for p in pruned if p.channel == strip.id):
+        node = one.processor
+        place = next((i for i, insert in enumerate(inserts) if insert.id == one.before), len(inserts))
+        inserts.insert(place, Insert(node.id, node.type, dict(node.parameters), node.mix, node.law, bypassed=True))
+    return replace(strip, inserts=tuple(inserts))
 
 
 def _trims(channel_id: str, rest_db: float) -> Iterator[Insert]:

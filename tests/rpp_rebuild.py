@@ -155,8 +155,9 @@ def run_effect(effect: Tree, audio: np.ndarray, *, rate_hz: int, folder: Path) -
 
 def run_chain(chains: list[Tree], audio: np.ndarray, *, rate_hz: int, folder: Path) -> np.ndarray:
     for chain in chains:
-        for effect in chain.blocks("JS"):
-            audio = run_effect(effect, audio, rate_hz=rate_hz, folder=folder)
+        bypassed = [c[1] == "1" for c in chain.children if isinstance(c, list) and c[0] == "BYPASS"]
+        for effect, off in zip(chain.blocks("JS"), bypassed, strict=True):
+            audio = audio if off else run_effect(effect, audio, rate_hz=rate_hz, folder=folder)
     return audio
 
 

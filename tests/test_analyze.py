@@ -88,7 +88,9 @@ def test_json_lists_files_that_exist_and_losses_that_fell(result: tuple[Path, di
     assert loss["pruned"] < loss["plain_sum"]
     assert loss["reference"] == pytest.approx(loss["pruned"], abs=0.05)
     assert [c["name"] for c in data["channels"]] == [*sorted(STEMS), "drums", "Master"]  # type: ignore[attr-defined]
-    assert MixGraph.load(folder / "graph.json").provenance.loss.pruned == loss["pruned"]
+    graph = MixGraph.load(folder / "graph.json")
+    assert graph.provenance.loss.pruned == loss["pruned"]
+    assert graph.pruned, "what was pruned is at hand"
 
 
 @pytest.mark.slow

@@ -87,15 +87,23 @@ def test_dry_and_wet_of_host_and_effect_are_one(project: Path) -> None:
     assert eq.mix == pytest.approx(0.4)
 
 
-def test_what_is_bypassed_or_silent_is_left_out_and_said(project: Path) -> None:
+def test_what_is_bypassed_is_at_hand_and_what_is_silent_is_said(project: Path) -> None:
     text = project.read_text(encoding="utf-8")
     first = text.index("BYPASS 0 0 0")
     project.write_text(text[:first] + text[first:].replace("BYPASS 0 0 0", "BYPASS 1 0 0", 1), encoding="utf-8")
     edited(project, r'(NAME "?bass"?\n(?:(?!\s*MUTESOLO).*\n)*?\s*MUTESOLO) 0 0 0', r"\g<1> 1 0 0")
     found = import_session(project)
-    assert len(found.notes) == 2
-    assert "bypassed and was left out" in " ".join(found.notes)
-    assert any(note.startswith("bass: is silent") for note in found.notes)
+    (note,) = found.notes
+    assert note.startswith("bass: is silent")
+    assert [p.processor.type for p in found.graph.pruned] == ["compressor"]
+    assert "compressor" not in {p.type for p in found.graph.processors}
+
+
+def test_a_bypassed_plugin_of_others_is_left_out_and_said(project: Path) -> None:
+    clap = '<CLAP "CLAP: Thing (Maker)" maker.thing ""\n'
+    edited(project, r'BYPASS 0 0 0\n(\s*)<JS "<Project>/mixbridge_eq.jsfx" .*\n.*\n', rf"BYPASS 1 0 0\n\g<1>{clap}")
+    (note,) = import_session(project).notes
+    assert "CLAP: Thing (Maker) is bypassed and was left out" in note
 
 
 def test_another_plugin_is_refused_with_a_remedy(project: Path) -> None:

@@ -34,6 +34,7 @@ from mixbridge.bridge.verify.settings import VerifySettings
 from mixbridge.bridge.verify.song import read_target
 from mixbridge.cli_verify import verify
 from mixbridge.exporters.formats import export_graph
+from mixbridge.exporters.options import ExportOptions
 
 from .dsp import null_db, programme
 from .mixes import reference_render
@@ -90,7 +91,13 @@ def write_song(
     out = folder / "song.mixbridge"
     out.mkdir()
     graph.save(out / "graph.json")
-    export_graph(graph, [kind], stems_dir=folder / "stems", folder=out, plugins=suite, allow_unverified=True)
+    export_graph(
+        graph,
+        [kind],
+        stems_dir=folder / "stems",
+        folder=out,
+        options=ExportOptions(plugins=suite, allow_unverified=True),
+    )
     return out
 
 
@@ -337,7 +344,7 @@ def test_trials_follow_sends_and_automation(sending: Path, tmp_path: Path) -> No
         graph = bench.graph
     graph.save(tmp_path / "graph.json")
     stems = Path(graph.provenance.sources["stems"])
-    export_graph(graph, ["reaper"], stems_dir=stems, folder=tmp_path, plugins="jsfx")
+    export_graph(graph, ["reaper"], stems_dir=stems, folder=tmp_path, options=ExportOptions(plugins="jsfx"))
     (again,) = verify_paths([tmp_path])
     assert again.loss.real == pytest.approx(loss, abs=1e-5)
 
@@ -410,7 +417,7 @@ def test_a_trial_plays_what_a_new_session_would(session: Path, tmp_path: Path) -
         graph = bench.graph
     stems = Path(graph.provenance.sources["stems"])
     graph.save(tmp_path / "new" / "graph.json")
-    export_graph(graph, ["reaper"], stems_dir=stems, folder=tmp_path / "new", plugins="jsfx")
+    export_graph(graph, ["reaper"], stems_dir=stems, folder=tmp_path / "new", options=ExportOptions(plugins="jsfx"))
     (again,) = verify_paths([tmp_path / "new"])
     assert again.loss.real == pytest.approx(second, abs=1e-5)
 

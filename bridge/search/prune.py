@@ -19,8 +19,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from ..choices import Pruning
-from ..graph import MixGraph
-from ..processors.specs import CHAIN_ORDER
+from ..graph import MixGraph, Pruned
+from ..processors.specs import CHAIN_ORDER, GAIN_PAN
 from .engine import SEND
 from .evaluate import Evaluator, Judgement
 from .importance import loss_increases
@@ -308,3 +308,31 @@ def _affordable(pool: list[str], estimates: Mapping[str, float], budget: float) 
         if spent > budget:
             return count
     return len(pool)
+
+
+def pruned_from(console: MixGraph, removed: Collection[str], *, kept: MixGraph) -> list[Pruned]:
+    """The processors that pruning took out, in the order of the console, with their settings there.
+
+    Parameters
+    ----------
+    console : MixGraph
+        Before pruning, as it was fitted.
+    removed : collection of str
+        Ids of processors and sends, as in `PruneState`.
+    kept : MixGraph
+        What was made of the rest; its channels are those of the console.
+
+    Returns
+    -------
+    list of Pruned
+        Gains and pans are left out: they went into the faders that every channel has anyway.
+    """
+    found = []
+    for channel in console.channels():
+        there = {p.id for p in kept.chain(channel.id)} if channel.id in {c.id for c in kept.channels()} else set()
+        chain = console.chain(channel.id)
+        for place, node in enumerate(chain):
+            if node.id in removed and node.type != GAIN_PAN.type:
+                before = next((n.id for n in chain[place:] if n.id in there), "")
+                found.append(Pruned(channel=channel.id, before=before, processor=node))
+    return found

@@ -39,7 +39,7 @@ from .confidence import SURE_FROM, evidence
 from .evaluate import EVALUATED_S, Evaluator
 from .fit import FitSettings, Fitter
 from .parameters import ConsoleParameters, parts, plan_of, send_id, without_parts
-from .prune import PruneState, prune_round
+from .prune import PruneState, prune_round, pruned_from
 from .sensitivity import error_bars
 from .snap import snap
 from .state import SearchState, fingerprint_of
@@ -246,7 +246,8 @@ class Search:
         )
         for number in range(self.state.rounds_done + 1, self.effort.rounds + 1):
             self._prune_round(prune, fitter, evaluator, number)
-        return self._finish(parameters.to_graph(prune.graph), evaluator, ceiling=prune.ceiling)
+        found = self._finish(parameters.to_graph(prune.graph), evaluator, ceiling=prune.ceiling)
+        return found.with_pruned(pruned_from(parameters.to_graph(active), prune.removed, kept=found))
 
     def _start(self) -> None:
         gains = start.least_squares_gains(self.song)

@@ -152,7 +152,7 @@ def open_job(job: Job, *, media_folder: Path | None = None) -> Opened:
         chain = Chain.load(job.session)
     else:
         master = "master" if graph is None else graph.master.id
-        chain = read_project(job.session, node_ids=_ids(wanted), master_id=master, media_folder=media_folder)
+        chain = read_project(job.session, node_ids=_ids(wanted, graph), master_id=master, media_folder=media_folder)
     if graph is not None and wanted is not None:
         _check_match(chain, wanted, graph, job)
     return Opened(job, chain, graph, wanted)
@@ -163,10 +163,11 @@ def highest_fader_db(kind: SessionKind) -> float:
     return MAX_FADER_DB - gain_to_db(PAN_COMPENSATION) if kind == "reaper" else math.inf
 
 
-def _ids(session: Session | None) -> Iterable[str]:
+def _ids(session: Session | None, graph: MixGraph | None) -> Iterable[str]:
     for strip in session.strips() if session is not None else ():
         yield strip.id
         yield from (insert.id for insert in strip.inserts)
+    yield from (pruned.processor.id for pruned in graph.pruned) if graph is not None else ()
 
 
 def _check_match(chain: Chain, wanted: Session, graph: MixGraph, job: Job) -> None:
@@ -200,7 +201,8 @@ def routing_notes(chain: Chain, wanted: Session | None) -> list[str]:
 
 def model_notes(chain: Chain) -> list[str]:
     """Which plugins were computed from their settings, because they run in their DAW alone."""
-    modelled = {i.plugin.name for c in chain.channels for i in c.inserts if i.kind == "stock" and i.plugin is not None}
+    playing = (insert for channel in chain.channels for insert in channel.inserts if not insert.bypassed)
+    modelled = {i.plugin.name for i in playing if i.kind == "stock" and i.plugin is not None}
     names = ", ".join(sorted(modelled))
     return [f"{names}: computed from the settings read back, not run; they run in their DAW alone"] if names else []
 

@@ -77,6 +77,7 @@ def export_reaper(
     name: str | None = None,
     link: bool = False,
     reference_path: Path | None = None,
+    keep_pruned: bool = False,
     suites: str = DEFAULT_SUITES,
     system: System | None = None,
     allow_unverified: bool = False,
@@ -99,6 +100,8 @@ def export_reaper(
         converted and copied all the same.
     reference_path : Path, optional
         The finished mix, to stand beside the match as a muted track.
+    keep_pruned : bool
+        Have the processors that pruning took out, bypassed.
     suites : str
         Choice of plugin suites (`suites.choose_profiles`); what they lack is a JSFX of ours.
     system : {"windows", "macos", "linux"}, optional
@@ -126,7 +129,10 @@ def export_reaper(
     """
     # A panned fader stands higher by the compensation of the pan law.
     session = build_session(
-        graph, max_fader_db=MAX_FADER_DB - gain_to_db(PAN_COMPENSATION), reference_path=reference_path
+        graph,
+        max_fader_db=MAX_FADER_DB - gain_to_db(PAN_COMPENSATION),
+        reference_path=reference_path,
+        keep_pruned=keep_pruned,
     )
 
     def can_link(info: AudioInfo) -> bool:
@@ -429,7 +435,7 @@ class _Chains:
         chain.add("LASTSEL", 0)
         chain.add("DOCKED", 0)
         for insert in inserts:
-            chain.add("BYPASS", 0, 0, 0)
+            chain.add("BYPASS", 1 if insert.bypassed else 0, 0, 0)
             if insert.id in self.plugins:
                 chain.body.append(self.plugins[insert.id])
                 if insert.mix != MIX.default:
