@@ -22,7 +22,8 @@ from mixbridge.bridge.choices import DEFAULT_QUALITY, DEFAULT_SUITES, ExportForm
 from mixbridge.bridge.graph import MixGraph
 
 _HEAD = (
-    "song", "suite", "processors", "L_a(diff)", "L_a(real)", "gap", "null dB", "ΔLUFS", "true peak dB", "verdict",
+    "song", "suite", "session", "processors", "sends", "automated",
+    "L_a(diff)", "L_a(real)", "gap", "null dB", "ΔLUFS", "true peak dB", "verdict",
 )  # fmt: skip
 
 
@@ -32,10 +33,15 @@ def mixbridge(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, text=True, stdout=subprocess.PIPE, check=False)
 
 
+def format_of(suite: str) -> ExportFormat:
+    """What holds a suite: a REAPER project, but for pedalboard's own effects."""
+    return ExportFormat.pedalboard if suite == "pedalboard" else ExportFormat.reaper
+
+
 def session_of(song: Path, out: Path, *, suite: str, quality: str) -> Path:
     """The song's session for a suite, found and exported if it is not there."""
     mix = next(song.glob("mix.*"))
-    kind = ExportFormat.reaper if suite == DEFAULT_SUITES else ExportFormat.pedalboard
+    kind = format_of(suite)
     if not (out / "graph.json").exists():
         mixbridge("analyze", str(song / "stems"), str(mix), "--plugins", suite, "--quality", quality,
                   "--out", str(out), "--overwrite").check_returncode()  # fmt: skip
@@ -53,7 +59,10 @@ def row_of(song: str, suite: str, folder: Path, result: dict[str, Any]) -> list[
     return [
         song,
         suite,
+        format_of(suite).value,
         str(len(graph.processors)),
+        str(len(graph.all_sends())),
+        str(sum(bool(channel.volume) for channel in graph.channels())),
         f"{loss['differentiable']:.4g}",
         f"{loss['real']:.4g}",
         f"{result['gap']:+.1e}",
