@@ -13,7 +13,7 @@ import soundfile
 from ..bridge.audio import AudioInfo, probe, read_audio, resample, resampled_frames, write_wav
 from ..bridge.errors import AudioFileError, ExportError
 from .names import safe_name, unused_name
-from .session import Session, Track
+from .session import Media, Session, Track
 
 #: Plain WAV data that every DAW reads.
 _PLAIN_WAV = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
@@ -105,6 +105,19 @@ def session_frames(session: Session, placed: Mapping[str, PlacedMedia]) -> int:
     """Length of the session at its rate: what the graph says, else up to the end of the last stem."""
     ends = (t.media.offset_samples + placed[t.strip.id].frames for t in session.tracks())
     return max(session.frames or max(ends, default=0), 0)
+
+
+def part_heard(media: Media, placed: PlacedMedia, *, frames: int) -> tuple[int, int, int]:
+    """The part of a track's file that lies within a session of `frames`, in samples at the session's rate.
+
+    Returns
+    -------
+    position, skipped, length : int
+        Where it begins in the session and in the file, and how long it is; a length of 0 or less means that
+        nothing of it is heard.
+    """
+    position, skipped = max(media.offset_samples, 0), max(-media.offset_samples, 0)
+    return position, skipped, min(placed.frames - skipped, frames - position)
 
 
 def write_media(placed: Iterable[PlacedMedia], *, folder: Path, sample_rate_hz: int) -> None:

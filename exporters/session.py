@@ -29,7 +29,7 @@ REFERENCE_ID = "reference/mix"
 _PAN_DIGITS = 12
 
 #: Types that treat left and right alike and apart, so that a pan may come before or after them.
-_PER_CHANNEL = frozenset(("eq", "delay", "gain_pan"))
+PER_CHANNEL = frozenset(("eq", "delay", "gain_pan"))
 
 
 @dataclass(frozen=True)
@@ -346,7 +346,7 @@ def _split(chain: Sequence[Processor]) -> tuple[list[Insert], float, float]:
         after = chain[index + 1 :]
         if node.type == GAIN_PAN.type and all(spec_of(n.type).linear for n in after):
             node_left, node_right = channel_gains(**node.parameters, mix=node.mix)
-            if not all(n.type in _PER_CHANNEL for n in after):
+            if not all(n.type in PER_CHANNEL for n in after):
                 # The gain may move past a width or reverb, the pan may not.
                 gain, pan = solve_fader(node_left, node_right)
                 if pan != 0.0:

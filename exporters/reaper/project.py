@@ -23,7 +23,7 @@ from ...bridge.processors.specs import MIX, spec_of
 from ...bridge.tempo import DEFAULT_POINT, TempoMap
 from ..families import colour_of
 from ..folder import replaced_folder
-from ..media import PlacedMedia, place_media, session_frames, write_media
+from ..media import PlacedMedia, part_heard, place_media, session_frames, write_media
 from ..names import one_line, safe_name
 from ..session import MAX_FADER_DB, Child, Folder, Insert, Media, Session, Strip, Track, build_session
 from .effects import EFFECTS_FOLDER, JSFX_FILES, jsfx_reference, jsfx_source, slider_tokens
@@ -451,8 +451,7 @@ class _Chains:
 
 def _add_item(track: Block, strip: Strip, media: Media, placed: PlacedMedia, *, frames: int, rate_hz: int) -> None:
     """The track's item: the part of the file that lies within the session, without fades."""
-    position, skipped = max(media.offset_samples, 0), max(-media.offset_samples, 0)
-    length = min(placed.frames - skipped, frames - position)
+    position, skipped, length = part_heard(media, placed, frames=frames)
     if length <= 0:
         return
     item = track.block("ITEM")
