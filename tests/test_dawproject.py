@@ -26,6 +26,7 @@ from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Processor, Stem,
 from mixbridge.bridge.hosting.pool import PluginPool
 from mixbridge.bridge.processors.equations import db_to_gain, gain_to_db, pan_gains
 from mixbridge.bridge.processors.reference import apply_processor, eq_sections
+from mixbridge.bridge.processors.specs import SPECS, spec_of
 from mixbridge.bridge.suites import choose_profiles
 from mixbridge.bridge.tempo import Marker, TempoMap, TempoPoint
 from mixbridge.exporters.dawproject import devices, plan, read
@@ -36,7 +37,7 @@ from mixbridge.exporters.dawproject.read import ReadProject, ReadTrack, read_daw
 from mixbridge.exporters.session import Folder, Insert, Return, Session, Track
 from mixbridge.exporters.vstpreset import decode_vstpreset
 
-from .dsp import programme
+from .dsp import programme, random_parameters
 from .mixes import assert_nulls, chain_edges, reference_render, routed, write_stems
 from .plugin_mixes import COMPRESSOR, DELAY, EQ, GATE, REVERB, mix_of, settings_of
 from .suites import installed
@@ -445,6 +446,28 @@ def test_faders_above_their_end_are_split(tmp_path: Path) -> None:
     assert losses(graph) == {}
 
 
+@pytest.mark.parametrize("suites", ["jsfx", "reaplugs", "pedalboard"])
+def test_suites_without_vst3_plugins_become_the_devices_of_the_format(suites: str) -> None:
+    graph = one_track(
+        *((kind, settings_of(kind), 1.0) for kind in ("eq", "compressor", "gate", "saturation", "limiter"))
+    )
+    found = planned(graph, suites)[1].channels["t"].devices
+    assert [d.element for d in found if isinstance(d, BuiltIn)] == [
+        "Equalizer", "Compressor", "NoiseGate", "Limiter",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_every_setting_that_sounds_is_written_or_lost(kind: str) -> None:
+    """No processor away from its defaults goes by without a device, a fader, a pan or a loss."""
+    values = random_parameters(spec_of(kind), np.random.default_rng(1))
+    _, made = planned(one_track((kind, values, 0.7)))
+    channel = made.channels["t"]
+    assert channel.devices or made.losses or (channel.gain, channel.pan) != (1.0, 0.0)
+    if kind not in ("eq", "compressor", "gate", "limiter", "gain_pan"):
+        assert [loss.node for loss in made.losses] == ["n0"]
+
+
 # ----------------------------------------------------------------------------- sound
 
 
@@ -463,6 +486,17 @@ def test_gains_pans_sends_and_automation_sound_like_the_graph(graph: MixGraph) -
         wanted = reference_render(graph, Path(root) / "stems")
         if np.abs(wanted).max() > 1e-4:
             assert_nulls(found, wanted, below_db=-120.0)
+
+
+def test_stems_at_another_rate_are_embedded_at_that_of_the_session(tmp_path: Path) -> None:
+    graph = one_track(offset_samples=300, polarity=-1)
+    write_stems(graph, tmp_path / "stems", rate_hz=48000)
+    path = export_dawproject(graph, stems_dir=tmp_path / "stems", folder=tmp_path / "out")
+    project = read_dawproject(path)
+    (clip,) = track_of(project, "track").clips
+    assert clip.sample_rate_hz == RATE_HZ
+    found = rendered(path, project, session_of(graph))
+    assert_nulls(found, reference_render(graph, tmp_path / "stems"), below_db=-120.0)
 
 
 def rendered(path: Path, project: ReadProject, session: Session) -> np.ndarray:
