@@ -29,7 +29,7 @@ from .bridge.choices import (
 )
 from .cli_compare import compare
 from .cli_import import import_
-from .cli_output import errors_for_people, print_json, progress_bar
+from .cli_output import errors_for_people, print_json, print_losses, progress_bar
 from .cli_plugins import plugins_app
 from .cli_verify import verify
 
@@ -46,6 +46,7 @@ _Reference = Annotated[
 _KeepPruned = Annotated[
     bool, typer.Option("--keep-pruned", help="Put the processors that were pruned into the session, bypassed.")
 ]
+_Strict = Annotated[bool, typer.Option("--strict", help="Refuse sessions that cannot express the whole match.")]
 _TargetOs = Annotated[System | None, typer.Option(help="System that the session is for.", show_default="this one")]
 
 app = typer.Typer(
@@ -109,6 +110,7 @@ def analyze(
     reference: _Reference = True,
     keep_pruned: _KeepPruned = False,
     target_os: _TargetOs = None,
+    strict: _Strict = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
@@ -145,6 +147,7 @@ def analyze(
                 keep_pruned=keep_pruned,
                 system=target_os,
                 allow_unverified=allow_unverified,
+                strict=strict,
             ),
             resume=resume,
             overwrite=overwrite,
@@ -184,6 +187,7 @@ def export(
     reference: _Reference = True,
     keep_pruned: _KeepPruned = False,
     target_os: _TargetOs = None,
+    strict: _Strict = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the paths as JSON.")] = False,
 ) -> None:
     """Write another session of a graph that was found before, in other plugins or at another strength.
@@ -196,7 +200,7 @@ def export(
         from .exporters.options import ExportOptions
 
         with progress_bar() as progress:
-            files = export_again(
+            written = export_again(
                 graph,
                 [kind.value for kind in formats],
                 stems_dir=stems,
@@ -208,16 +212,18 @@ def export(
                     keep_pruned=keep_pruned,
                     system=target_os,
                     allow_unverified=allow_unverified,
+                    strict=strict,
                 ),
                 amounts=chosen_amounts(amount=amount, only=only),
                 tempo_map_path=tempo_map,
                 report=lambda words: progress.report("write", 0.5, words),
             )
         if as_json:
-            print_json({kind: str(path) for kind, path in files.items()})
+            print_json(written.to_json())
         else:
-            for kind, path in files.items():
+            for kind, path in written.files.items():
                 typer.echo(f"{kind:11} {path}")
+            print_losses({kind: [loss["text"] for loss in losses] for kind, losses in written.losses.items()})
 
 
 @app.command()
@@ -262,13 +268,15 @@ def _print_summary(result: dict[str, object]) -> None:
         texts = "\n".join([*channel["processors"], *channel["mixer"]]) or "unchanged"
         table.add_row(Text(channel["name"]), Text(channel["group"] or ""), Text(texts))
     console.print(table)
-    losses: dict[str, float | None] = result["loss"]  # type: ignore[assignment]
-    shown = [f"{name.replace('_', ' ')} {value:.4f}" for name, value in losses.items() if value is not None]
+    match: dict[str, float | None] = result["loss"]  # type: ignore[assignment]
+    shown = [f"{name.replace('_', ' ')} {value:.4f}" for name, value in match.items() if value is not None]
     console.print(Text("Match loss: " + ", ".join(shown)))
     counts: dict[str, int] = result["processors"]  # type: ignore[assignment]
     console.print(Text(f"Processors: {counts['pruned_graph']} of {counts['console']} kept"))
     for warning in result["warnings"]:  # type: ignore[attr-defined]
         console.print(Text(f"Note: {warning}"))
+    losses: dict[str, list[dict[str, str]]] = result["losses"]  # type: ignore[assignment]
+    print_losses({kind: [loss["text"] for loss in found] for kind, found in losses.items()})
     for kind, path in result["files"].items():  # type: ignore[attr-defined]
         console.print(Text(f"{kind:7} {path}"), soft_wrap=True)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import typer
@@ -18,6 +18,10 @@ from rich.table import Table
 from rich.text import Text
 
 from .bridge.errors import EXIT_FAILURE, EXIT_INTERRUPTED, MixbridgeError
+from .bridge.result_folder import EXPORT_FILE
+
+#: So many things that a format lost are shown; the rest stands in the file.
+_LOSSES_SHOWN = 5
 
 
 class Reporter:
@@ -74,6 +78,15 @@ def errors_for_people(*, when_stopped: str = "stopped") -> Iterator[None]:
 def complain(message: str) -> None:
     """Print a message on stderr, as one line."""
     Console(stderr=True, soft_wrap=True).print(Text("mixbridge: " + " ".join(message.split())))
+
+
+def print_losses(losses: Mapping[str, Sequence[str]]) -> None:
+    """Tell, on stderr, what session formats could not express, by format; long lists are cut short."""
+    for kind, texts in losses.items():
+        for text in texts[:_LOSSES_SHOWN]:
+            complain(f"{kind}: lost: {text}")
+        if len(texts) > _LOSSES_SHOWN:
+            complain(f"{kind}: lost: {len(texts) - _LOSSES_SHOWN} more, see {EXPORT_FILE}")
 
 
 def print_json(content: object) -> None:

@@ -85,7 +85,8 @@ def cpu_s() -> float:
 def measure(suite: str, stems: Path, folder: Path, *, tracks: int, seconds: float) -> list[str]:
     graph = song(choose_profiles(suite), tracks=tracks, frames=int(seconds * RATE_HZ))
     kind = ExportFormat.reaper if suite == DEFAULT_SUITES else ExportFormat.pedalboard
-    file = export_graph(graph, [kind], stems_dir=stems, folder=folder, options=ExportOptions(plugins=suite))[kind]
+    options = ExportOptions(plugins=suite)
+    file = export_graph(graph, [kind], stems_dir=stems, folder=folder, options=options).files[kind]
     chain = read_project(file) if kind == ExportFormat.reaper else Chain.load(file)
     walls = []
     before_s = cpu_s()

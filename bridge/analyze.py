@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..exporters.formats import check_exports, export_graph
+from ..exporters.formats import Exports, check_exports, check_strict, export_graph
+from ..exporters.losses import NotedLoss
 from ..exporters.options import ExportOptions
 from .audio import Multitrack, load_multitrack, resample, write_wav
-from .errors import OutputError
+from .errors import ExportError, OutputError
 from .graph import MIX_SOURCE, STEMS_SOURCE, MixGraph, Stem
 from .metrics import LOSS_RATE_HZ, match_loss
 from .render import render_graph
@@ -67,11 +68,12 @@ class AnalyzeSettings:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What an analysis found and wrote."""
+    """What an analysis found and wrote; `losses` is what each session format could not express."""
 
     graph: MixGraph
     folder: Path
     files: dict[str, Path]
+    losses: dict[str, list[NotedLoss]]
     warnings: tuple[str, ...]
     wall_s: float
     cpu_s: float
@@ -100,6 +102,7 @@ class Analysis:
                 }
                 for c in summarise(self.graph)
             ],
+            "losses": self.losses,
             "warnings": list(self.warnings),
             "seed": provenance.seed,
             "quality": provenance.quality,
@@ -163,9 +166,12 @@ def analyze(
     graph = _search(song, work, settings=_in_tempo(chosen, tempo, song), progress=report)
     if tempo is not None:
         graph = graph.with_tempo(tempo)
-    files, graph = _write_results(song, graph, out, stems_dir=stems_dir, settings=chosen, report=report)
+    files, losses, graph = _write_results(song, graph, out, stems_dir=stems_dir, settings=chosen, report=report)
     shutil.rmtree(work)
-    return Analysis(graph, out, files, song.warnings, time.monotonic() - began_s, time.process_time() - began_cpu_s)
+    # The graph is there by now: what a format would lose must not cost the search.
+    check_strict(graph, chosen.exports, stems_dir=stems_dir, options=chosen.export_options)
+    used_s, used_cpu_s = time.monotonic() - began_s, time.process_time() - began_cpu_s
+    return Analysis(graph, out, files, losses, song.warnings, used_s, used_cpu_s)
 
 
 def _in_tempo(settings: AnalyzeSettings, tempo: TempoMap | None, song: Multitrack) -> AnalyzeSettings:
@@ -280,7 +286,7 @@ def _write_results(
     stems_dir: Path,
     settings: AnalyzeSettings,
     report: Progress,
-) -> tuple[dict[str, Path], MixGraph]:
+) -> tuple[dict[str, Path], dict[str, list[NotedLoss]], MixGraph]:
     sources = {s.id: s for s in song.stems}
     rendered: list[str] = []
 
@@ -302,7 +308,22 @@ def _write_results(
     files = {"graph": out / GRAPH_FILE, "match": out / MATCH_FILE, "report": out / REPORT_FILE}
     report("write", 0.2, MATCH_FILE)
     write_wav(files["match"], match, sample_rate_hz=song.sample_rate_hz)
-    files |= export_graph(
+    written = _export(graph, out, stems_dir=stems_dir, settings=settings, report=report)
+    report("write", 0.7, REPORT_FILE)
+    write_report(files["report"], graph=graph, target=target, match=match, warnings=song.warnings)
+    # Last, because its presence says that the result is complete.
+    graph.save(files["graph"])
+    report("write", 1.0, GRAPH_FILE)
+    return files | written.files, written.losses, graph
+
+
+def _export(graph: MixGraph, out: Path, *, stems_dir: Path, settings: AnalyzeSettings, report: Progress) -> Exports:
+    """The sessions that are wished for; none where they may lose nothing and would."""
+    try:
+        check_strict(graph, settings.exports, stems_dir=stems_dir, options=settings.export_options)
+    except ExportError:
+        return Exports()
+    return export_graph(
         graph,
         settings.exports,
         stems_dir=stems_dir,
@@ -310,9 +331,3 @@ def _write_results(
         options=settings.export_options,
         report=lambda words: report("write", 0.4, words),
     )
-    report("write", 0.7, REPORT_FILE)
-    write_report(files["report"], graph=graph, target=target, match=match, warnings=song.warnings)
-    # Last, because its presence says that the result is complete.
-    graph.save(files["graph"])
-    report("write", 1.0, GRAPH_FILE)
-    return files, graph

@@ -28,6 +28,7 @@ class ExportFormat(StrEnum):
     """Session formats."""
 
     reaper = "reaper"
+    dawproject = "dawproject"
     pedalboard = "pedalboard"
 
 

@@ -7,3 +7,6 @@ GRAPH_FILE, MATCH_FILE, REPORT_FILE = "graph.json", "match.wav", "report.html"
 
 #: The render of a session by the plugins that are written in it.
 REAL_FILE = "real.wav"
+
+#: Lists the sessions that were written and what they could not express.
+EXPORT_FILE = "export.json"

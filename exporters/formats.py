@@ -1,28 +1,59 @@
-"""Which exporter writes which session format, and whether a format can hold a graph; no format's details here."""
+"""All session formats: whether they can hold a graph, and writing it in several of them; no format's details here.
+
+Another format is another `writer.Writer` in `WRITERS`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..bridge.choices import DEFAULT_SUITES, ExportFormat
-from ..bridge.errors import ParameterError
+from ..bridge.errors import ExportError, ParameterError
 from ..bridge.graph import MIX_SOURCE, MixGraph
 from ..bridge.hosting.registry import find_plugin
-from ..bridge.processors.laws import kind_of, type_and_law
+from ..bridge.processors.laws import kind_of
 from ..bridge.result_folder import GRAPH_FILE
 from ..bridge.strength import with_amounts
-from ..bridge.suites import Profile, choose_profiles
+from ..bridge.suites import choose_profiles
 from ..bridge.tempo import read_tempo_map
-from .inserts import MIXER_TYPES
+from . import pedalboard
+from .dawproject import writer as dawproject
+from .losses import NotedLoss
 from .options import ExportOptions
-from .pedalboard import export_pedalboard
-from .reaper.plugins import REAPER_KINDS, plugin_profile
-from .reaper.project import export_reaper
+from .reaper import writer as reaper
+from .record import record_exports
+from .writer import Job
+
+WRITERS = {writer.format: writer for writer in (reaper.WRITER, dawproject.WRITER, pedalboard.WRITER)}
 
 #: Called with the name of what is about to be written.
 Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Exports:
+    """What was written.
+
+    Attributes
+    ----------
+    files : dict of str to Path
+        The session file of every format.
+    losses : dict of str to list of NotedLoss
+        What each format could not express.
+    record : Path or None
+        export.json, which lists both; None where there was nothing to write.
+    """
+
+    files: dict[str, Path] = field(default_factory=dict)
+    losses: dict[str, list[NotedLoss]] = field(default_factory=dict)
+    record: Path | None = None
+
+    def to_json(self) -> dict[str, str]:
+        """The paths as plain data."""
+        paths = self.files if self.record is None else self.files | {"record": self.record}
+        return {kind: str(path) for kind, path in paths.items()}
 
 
 def check_exports(formats: Sequence[str], *, laws: Mapping[str, str], plugins: str) -> None:
@@ -43,25 +74,10 @@ def check_exports(formats: Sequence[str], *, laws: Mapping[str, str], plugins: s
     for kind in formats:
         if kind not in list(ExportFormat):
             raise ParameterError(f"--export {kind}: unknown format; choose one of {', '.join(ExportFormat)}")
-        other = list(dict.fromkeys(type_and_law(n)[0] for n, law in laws.items() if not _in_reaper(n, law, profiles)))
-        if kind == ExportFormat.reaper and other:
-            parts = [f"{processor_type}={DEFAULT_SUITES}" for processor_type in other]
-            raise ParameterError(
-                f"--export reaper: nothing of {plugins!r} for {', '.join(other)} runs in REAPER, and our JSFX does not "
-                f"follow its law; search with --plugins {','.join([*parts, f'*={plugins}'])} or with "
-                f"--plugins {DEFAULT_SUITES}"
-            )
-        scripts = [t for t in laws if t not in MIXER_TYPES and t in profiles and profiles[t].kind in ("jsfx", "stock")]
-        if kind == ExportFormat.pedalboard and scripts:
-            types = dict.fromkeys(type_and_law(name)[0] for name in scripts)
-            raise ParameterError(
-                f"--export pedalboard: the {plugins!r} plugins for {', '.join(types)} run in REAPER only; "
-                "choose other plugins, such as --plugins lsp"
-            )
-        if kind in (ExportFormat.pedalboard, ExportFormat.reaper):
-            for used in (profiles[t].plugin for t in laws if t in profiles and profiles[t].kind == "vst3"):
-                if used is not None:
-                    find_plugin(class_id=used.class_id, name=used.name, bundle=used.bundle)
+        WRITERS[ExportFormat(kind)].check(laws, plugins)
+        for used in (profiles[t].plugin for t in laws if t in profiles and profiles[t].kind == "vst3"):
+            if used is not None:
+                find_plugin(class_id=used.class_id, name=used.name, bundle=used.bundle)
 
 
 def check_tempo_map(formats: Sequence[str]) -> None:
@@ -71,9 +87,10 @@ def check_tempo_map(formats: Sequence[str]) -> None:
     ------
     ParameterError
     """
-    if ExportFormat.reaper not in formats:
+    able = [kind for kind, writer in WRITERS.items() if writer.holds_tempo]
+    if not set(able) & set(formats):
         raise ParameterError(
-            f"--tempo-map: {', '.join(formats)} has no tempo; leave it out or add --export {ExportFormat.reaper}"
+            f"--tempo-map: {', '.join(formats)} has no tempo; leave it out or add --export {' or '.join(able)}"
         )
 
 
@@ -87,7 +104,7 @@ def export_again(
     amounts: Mapping[str, float] | None = None,
     tempo_map_path: Path | None = None,
     report: Report | None = None,
-) -> dict[str, Path]:
+) -> Exports:
     """Write other sessions of a graph that was found before; see `export_graph` for what is not named here.
 
     Parameters
@@ -116,11 +133,11 @@ def export_again(
         if target.resolve() == graph_path.parent.resolve():
             raise ParameterError(f"{target}: holds the full match; name another folder with --out for a weaker one")
         graph = with_amounts(graph, amounts)
-    files = export_graph(graph, formats, stems_dir=stems_dir, folder=target, options=options, report=report)
+    written = export_graph(graph, formats, stems_dir=stems_dir, folder=target, options=options, report=report)
     if amounts:
-        files["graph"] = target / GRAPH_FILE
-        graph.save(files["graph"])
-    return files
+        written.files["graph"] = target / GRAPH_FILE
+        graph.save(written.files["graph"])
+    return written
 
 
 def _mix_of(graph: MixGraph) -> Path | None:
@@ -129,16 +146,42 @@ def _mix_of(graph: MixGraph) -> Path | None:
     return path if path.is_absolute() and path.is_file() else None
 
 
-def _in_reaper(kind: str, law: str, profiles: Mapping[str, Profile]) -> bool:
-    """Whether a REAPER project can hold a kind: as a plugin of the chosen suites, or as one of our JSFX."""
-    profile = plugin_profile(kind, profiles)
-    return _has_jsfx(kind, law) if profile is None else profile.kind in REAPER_KINDS
+def _job(graph: MixGraph, *, stems_dir: Path, options: ExportOptions | None) -> Job:
+    chosen = options or ExportOptions()
+    return Job(
+        graph=graph,
+        stems_dir=stems_dir,
+        options=chosen,
+        plugins=chosen.plugins or graph.provenance.plugins or DEFAULT_SUITES,
+        reference_path=_mix_of(graph) if chosen.with_reference else None,
+    )
 
 
-def _has_jsfx(kind: str, law: str) -> bool:
-    """Whether one of our JSFX follows a law of a kind: the reference law, or one that stands beside it."""
-    processor_type, _ = type_and_law(kind)
-    return type_and_law(kind_of(processor_type, law))[1] == law
+def _losses(job: Job, formats: Sequence[str]) -> dict[str, list[NotedLoss]]:
+    wanted = {kind.value: writer for kind, writer in WRITERS.items() if kind in formats}
+    return {kind: [loss.noted(job.graph) for loss in writer.losses(job)] for kind, writer in wanted.items()}
+
+
+def check_strict(
+    graph: MixGraph, formats: Sequence[str], *, stems_dir: Path, options: ExportOptions | None = None
+) -> None:
+    """Refuse formats that cannot express all of a graph, if the options ask for that.
+
+    Raises
+    ------
+    ExportError
+        Naming the first loss.
+    """
+    job = _job(graph, stems_dir=stems_dir, options=options)
+    if not job.options.strict:
+        return
+    for kind, losses in _losses(job, formats).items():
+        if losses:
+            more = f" and {len(losses) - 1} more" if len(losses) > 1 else ""
+            raise ExportError(
+                f"--export {kind} --strict: would lose {losses[0]['text']}{more}; leave --strict out to have "
+                "them listed, or choose other plugins or another format"
+            )
 
 
 def export_graph(
@@ -149,8 +192,8 @@ def export_graph(
     folder: Path,
     options: ExportOptions | None = None,
     report: Report | None = None,
-) -> dict[str, Path]:
-    """Write a graph as sessions, each into a folder of its own below `folder`.
+) -> Exports:
+    """Write a graph as sessions, each into a folder of its own below `folder`, and note there what was written.
 
     Parameters
     ----------
@@ -161,85 +204,23 @@ def export_graph(
 
     Returns
     -------
-    dict of str to Path
-        The session file of every format.
+    Exports
 
     Raises
     ------
     MixbridgeError
         If a format cannot hold the graph, a plugin is missing or nothing can be written.
     """
-    chosen = options or ExportOptions()
-    job = _Job(
-        graph=graph,
-        stems_dir=stems_dir,
-        options=chosen,
-        plugins=chosen.plugins or graph.provenance.plugins or DEFAULT_SUITES,
-        reference_path=_mix_of(graph) if chosen.with_reference else None,
-    )
+    job = _job(graph, stems_dir=stems_dir, options=options)
     check_exports(formats, laws={kind_of(p.type, p.law): p.law for p in graph.processors}, plugins=job.plugins)
-    files = {}
-    for kind in (kind for kind in ExportFormat if kind in formats):
-        writer = _WRITERS[kind]
+    check_strict(graph, formats, stems_dir=stems_dir, options=options)
+    written = Exports(losses=_losses(job, formats))
+    for kind in written.losses:
+        writer = WRITERS[ExportFormat(kind)]
         if report is not None:
             report(writer.title)
-        files[kind.value] = writer.write(job, folder / kind)
-    return files
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Job:
-    """A graph and what its sessions are to be like."""
-
-    graph: MixGraph
-    stems_dir: Path
-    options: ExportOptions
-    plugins: str
-    reference_path: Path | None
-
-
-@dataclass(frozen=True)
-class _Writer:
-    """How a format is written.
-
-    Attributes
-    ----------
-    title : str
-        What people call it.
-    write : callable
-        Writes a job into a folder and returns the session's file.
-    """
-
-    title: str
-    write: Callable[[_Job, Path], Path]
-
-
-def _write_reaper(job: _Job, folder: Path) -> Path:
-    return export_reaper(
-        job.graph,
-        stems_dir=job.stems_dir,
-        folder=folder,
-        link=job.options.link,
-        reference_path=job.reference_path,
-        keep_pruned=job.options.keep_pruned,
-        suites=job.plugins,
-        system=job.options.system,
-        allow_unverified=job.options.allow_unverified,
-    )
-
-
-def _write_pedalboard(job: _Job, folder: Path) -> Path:
-    return export_pedalboard(
-        job.graph,
-        stems_dir=job.stems_dir,
-        folder=folder,
-        suites=job.plugins,
-        link=job.options.link,
-        allow_unverified=job.options.allow_unverified,
-    )
-
-
-_WRITERS = {
-    ExportFormat.reaper: _Writer("REAPER project", _write_reaper),
-    ExportFormat.pedalboard: _Writer("pedalboard chain", _write_pedalboard),
-}
+        written.files[kind] = writer.write(job, folder / kind)
+    if not written.files:
+        return written
+    record = record_exports(folder, files=written.files, losses=written.losses, plugins=job.plugins)
+    return replace(written, record=record)

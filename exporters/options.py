@@ -25,6 +25,8 @@ class ExportOptions:
         The system that DAW sessions are for; this one if not given.
     allow_unverified : bool
         Use plugins that have no passing certificate.
+    strict : bool
+        What a format cannot express is an error.
     """
 
     plugins: str | None = None
@@ -33,3 +35,4 @@ class ExportOptions:
     keep_pruned: bool = False
     system: System | None = None
     allow_unverified: bool = False
+    strict: bool = False

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Literal
 
 from ..bridge.audio import AudioInfo
-from ..bridge.errors import ExportError
+from ..bridge.choices import ExportFormat
+from ..bridge.errors import ExportError, ParameterError
 from ..bridge.graph import MixGraph
 from ..bridge.hosting.pool import PluginPool
+from ..bridge.processors.laws import type_and_law
 from ..bridge.suites import Profile, choose_profiles
 from .chain import (
     CHAIN_FILE,
@@ -28,10 +30,11 @@ from .chain import (
     in_signal_order,
 )
 from .folder import replaced_folder
-from .inserts import InsertMaker, Responses, component_state, find_plugins, write_responses
+from .inserts import MIXER_TYPES, InsertMaker, Responses, component_state, find_plugins, write_responses
 from .media import PlacedMedia, place_media, session_frames, write_media
 from .session import Child, Media, Session, Strip, Track, build_session
 from .vstpreset import encode_vstpreset
+from .writer import Job, Writer
 
 AUDIO_FOLDER = "audio"
 SCRIPT_FILE = "render.py"
@@ -234,3 +237,31 @@ def _check_links(placed: Iterable[PlacedMedia]) -> None:
                 f"{media.source}: a chain cannot refer to a path that is not valid text; "
                 "rename it or export without --link"
             ) from None
+
+
+# ------------------------------------------------------------------------ as a session format
+
+
+def _check(laws: Mapping[str, str], plugins: str) -> None:
+    profiles = choose_profiles(plugins)
+    scripts = [t for t in laws if t not in MIXER_TYPES and t in profiles and profiles[t].kind in ("jsfx", "stock")]
+    if scripts:
+        types = dict.fromkeys(type_and_law(name)[0] for name in scripts)
+        raise ParameterError(
+            f"--export pedalboard: the {plugins!r} plugins for {', '.join(types)} run in REAPER only; "
+            "choose other plugins, such as --plugins lsp"
+        )
+
+
+def _write(job: Job, folder: Path) -> Path:
+    return export_pedalboard(
+        job.graph,
+        stems_dir=job.stems_dir,
+        folder=folder,
+        suites=job.plugins,
+        link=job.options.link,
+        allow_unverified=job.options.allow_unverified,
+    )
+
+
+WRITER = Writer(format=ExportFormat.pedalboard, title="pedalboard chain", write=_write, check=_check)

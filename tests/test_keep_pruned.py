@@ -93,7 +93,7 @@ def test_a_project_sounds_the_same_with_them(graph: MixGraph, tmp_path: Path) ->
             stems_dir=tmp_path / "stems",
             folder=tmp_path / str(keep),
             options=ExportOptions(keep_pruned=keep),
-        )["reaper"]
+        ).files["reaper"]
         for keep in (False, True)
     }
     assert written[True].read_text().count("BYPASS 1 ") == 3
@@ -109,8 +109,8 @@ def test_a_project_sounds_the_same_with_them(graph: MixGraph, tmp_path: Path) ->
 def test_a_project_gives_them_back(graph: MixGraph, tmp_path: Path) -> None:
     write_stems(graph, tmp_path / "stems")
     options = ExportOptions(keep_pruned=True)
-    files = export_graph(graph, ["reaper"], stems_dir=tmp_path / "stems", folder=tmp_path, options=options)
-    found = import_session(files["reaper"])
+    written = export_graph(graph, ["reaper"], stems_dir=tmp_path / "stems", folder=tmp_path, options=options)
+    found = import_session(written.files["reaper"])
     assert not found.notes
     assert [(p.processor.type, p.processor.mix) for p in found.graph.pruned] == [
         ("gate", 1.0),
