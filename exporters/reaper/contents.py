@@ -224,6 +224,8 @@ class Plugin:
         Of a VST the hexadecimal digits, else the text by which its kind tells plugins apart; empty for none.
     number : int or None
         Of a VST.
+    guid : str
+        Of this instance, with its braces; empty for none.
     place : Place
     container : int or None
         Place in the table of plugins of the container that it stands in.
@@ -238,6 +240,7 @@ class Plugin:
     file: str = ""
     class_id: str = ""
     number: int | None = None
+    guid: str = ""
     container: int | None = None
     custom_name: str = ""
     preset: str = ""
@@ -594,6 +597,9 @@ class _Contents:
                 elif item.keyword == "PRESETNAME" and plugin is not None:
                     preset = _token(self._tokens(item), 1)
                     self._plugins[plugin] = replace(self._plugins[plugin], preset=preset)
+                elif item.keyword == "FXID" and plugin is not None:
+                    guid = _token(self._tokens(item), 1)
+                    self._plugins[plugin] = replace(self._plugins[plugin], guid=guid)
             elif item.keyword in _PLUGIN_KINDS or (switches is not None and item.keyword not in _BESIDE_PLUGINS):
                 plugin = self._plugin(item, place, switches, container=container)
                 switches = None

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...bridge.errors import SessionFileError
+from ...bridge.errors import MixbridgeError, Obstacle, SessionFileError
 
 #: A project larger than this is refused unread.
 MAX_FILE_BYTES = 64 * 1024 * 1024
@@ -210,9 +210,11 @@ class ProjectText:
         chunk = open_chunks.pop()
         return None if open_chunks else chunk
 
-    def error(self, number: int, words: str) -> SessionFileError:
-        """An error about the line of that number."""
-        return SessionFileError(f"{self.path}: line {number}: {words}")
+    def error(self, number: int, words: str, *, kind: type[MixbridgeError] = SessionFileError) -> MixbridgeError:
+        """An error about the line of that number, which is its one obstacle."""
+        error = kind(f"{self.path}: line {number}: {words}")
+        error.obstacles = (Obstacle(number, words),)
+        return error
 
     def tokens(self, line: Line) -> list[str]:
         """The tokens of a line, its keyword included."""
