@@ -93,6 +93,10 @@ def verify(
         for result in results:
             if result.error:
                 complain(result.error)
+            # The message has the first one.
+            for obstacle in result.obstacles[1:]:
+                place = f"line {obstacle.line}: " if obstacle.line is not None else ""
+                complain(f"{result.path}: {place}{obstacle.words}")
         raise typer.Exit(exit_code(result.verdict for result in results))
 
 

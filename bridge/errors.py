@@ -5,6 +5,9 @@ the file or setting and the remedy. Subclasses stay compatible with the builtin 
 expect (`ValueError`, `OSError`), so that code that knows nothing of Mixbridge still works.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 EXIT_OK = 0
 EXIT_FAILURE = 1
 EXIT_USER_ERROR = 2
@@ -12,10 +15,32 @@ EXIT_AMBER = 3
 EXIT_INTERRUPTED = 130
 
 
+@dataclass(frozen=True)
+class Obstacle:
+    """One of the things for which something could not be done.
+
+    Attributes
+    ----------
+    line : int or None
+        Where it stands in the file, from 1.
+    words : str
+    """
+
+    line: int | None
+    words: str
+
+
 class MixbridgeError(Exception):
-    """Root of all errors that are reported to the user as one line."""
+    """Root of all errors that are reported to the user as one line.
+
+    Attributes
+    ----------
+    obstacles : tuple of Obstacle
+        Everything that stands in the way, where it was looked for; the message tells the first.
+    """
 
     exit_code = EXIT_USER_ERROR
+    obstacles: tuple[Obstacle, ...] = ()
 
 
 class AudioFileError(MixbridgeError, OSError):
@@ -96,3 +121,21 @@ class ScriptError(MixbridgeError, ValueError):
 
 class VerifyError(MixbridgeError, ValueError):
     """What was written cannot be rendered or compared; the message names the file."""
+
+
+def combined(errors: Sequence[MixbridgeError], *, mixed: type[MixbridgeError]) -> MixbridgeError:
+    """One error for several: its message is the first one's and how many more there are, `obstacles` has them all.
+
+    Parameters
+    ----------
+    errors : sequence of MixbridgeError
+        At least one; the same words about the same line count once.
+    mixed : type
+        What to raise where they are of several types.
+    """
+    found = dict.fromkeys(o for error in errors for o in error.obstacles or (Obstacle(None, str(error)),))
+    kinds = {type(error) for error in errors}
+    more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
+    error = (kinds.pop() if len(kinds) == 1 else mixed)(f"{errors[0]}{more}")
+    error.obstacles = tuple(found)
+    return error

@@ -22,7 +22,15 @@ import numpy.typing as npt
 from ...exporters.chain import Branch, Chain, Channel, Insert, Source
 from ...exporters.vstpreset import decode_vstpreset
 from ..audio import AudioInfo, as_stereo, probe, read_at_rate
-from ..errors import AudioFileError, MixbridgeError, SessionFileError, VerifyError
+from ..errors import (
+    AudioFileError,
+    MixbridgeError,
+    PluginNotFoundError,
+    ScriptError,
+    SessionFileError,
+    VerifyError,
+    combined,
+)
 from ..graph import Breakpoint, volume_gains
 from ..hosting.jsfx import Effect, load_effect
 from ..hosting.pool import PluginPool
@@ -244,13 +252,20 @@ class ChainRenderer:
     # ----------------------------------------------------------------------- the parts
 
     def _runs(self, channels: Sequence[Channel], given: Mapping[str, InsertRun]) -> dict[str, InsertRun]:
-        """Every insert's function, all of them found before anything is rendered."""
+        """Every insert's function, all of them found before anything is rendered; what is missing is told at once."""
         runs: dict[str, InsertRun] = {}
+        missing: list[MixbridgeError] = []
         for channel in channels:
             for insert in channel.inserts:
                 if insert.id in runs:
                     raise VerifyError(f"{channel.name}: the insert id {insert.id!r} is used twice; export again")
-                runs[insert.id] = given.get(insert.id) or self.run_of(channel, insert)
+                try:
+                    runs[insert.id] = given.get(insert.id) or self.run_of(channel, insert)
+                except (PluginNotFoundError, ScriptError, VerifyError) as error:
+                    # Those that cost nothing to find; a plugin that hangs is not waited for twenty times.
+                    missing.append(error)
+        if missing:
+            raise combined(missing, mixed=VerifyError)
         return runs
 
     def _silence(self) -> Audio:

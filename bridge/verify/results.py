@@ -116,6 +116,13 @@ class FeatureResult(_Model):
     bark_db: tuple[float, ...]
 
 
+class ObstacleResult(_Model):
+    """One of the things that could not be rendered; see `errors.Obstacle`."""
+
+    line: int | None
+    words: str
+
+
 class Verification(_Model):
     """What was found about one session file.
 
@@ -125,6 +132,8 @@ class Verification(_Model):
         The session file, or what was named if none was found.
     error : str
         Why nothing was measured; empty otherwise.
+    obstacles : tuple of ObstacleResult
+        All that the session holds and that cannot be rendered, where that is why.
     gap : float or None
         Transfer gap: L_a of the real render minus that of the twins, or minus that of the
         graph's reference render where the former is not known (`gap_to`).
@@ -154,6 +163,7 @@ class Verification(_Model):
     suites: str = ""
     verdict: Verdict
     error: str = ""
+    obstacles: tuple[ObstacleResult, ...] = ()
     graph: str = ""
     target: str = ""
     sample_rate_hz: int = 0

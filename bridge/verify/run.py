@@ -15,7 +15,7 @@ from ..errors import MixbridgeError
 from ..hosting.pool import PluginPool
 from .locate import Job, find_jobs
 from .polish import polish_job
-from .results import Verification
+from .results import ObstacleResult, Verification
 from .settings import Progress, VerifySettings
 from .song import printable, verify_job
 
@@ -106,7 +106,13 @@ def _failure(path: Path, error: BaseException) -> Verification:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     name = printable(str(path))
     words = printable(" ".join(reason.split()))
-    return Verification(path=name, verdict="failed", error=words if name in words else f"{name}: {words}")
+    found = error.obstacles if isinstance(error, MixbridgeError) else ()
+    return Verification(
+        path=name,
+        verdict="failed",
+        error=words if name in words else f"{name}: {words}",
+        obstacles=tuple(ObstacleResult(line=o.line, words=printable(o.words)) for o in found),
+    )
 
 
 def _do(work: _Work, settings: VerifySettings, report: Progress) -> _Results:

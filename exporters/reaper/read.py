@@ -1,8 +1,9 @@
 """Reads a REAPER project from disk as a `Chain`; what goes beyond that is refused by name, nothing is rendered.
 
 Whatever does not touch the sound (windows, colours, unknown blocks) is passed over. What does and
-cannot be followed (other envelopes than of the volume, panned sends, fades, edited items) ends the
-reading with the line at which it stands: a render that leaves it out would be another mix.
+cannot be followed (other envelopes than of the volume, panned sends, fades, edited items) is noted
+with the line at which it stands, and all of it raised in the end: a render that leaves it out would
+be another mix. `contents` lists what any project holds.
 """
 
 from __future__ import annotations
@@ -25,15 +26,19 @@ from ...bridge.processors.laws import type_and_law
 from ...bridge.processors.specs import MIX, SPECS
 from ..chain import Chain, Channel, Insert, PluginInfo, Send, Source, in_signal_order
 from .effects import EFFECTS_FOLDER, JSFX_FILES, PROJECT_PREFIX, SLIDER_COUNT
+from .obstacles import NotingText, Obstacles, each_receive
 from .project import PAN_COMPENSATION, SINE_PAN_LAW, TRIM_READ, node_guid
 from .routing import Receive, Tap, Volume, is_active, read_receives, read_volume, split_at_taps
 from .stock import decode_stock
 from .stock_settings import from_stock
-from .tree import Chunk, Line, ProjectText
+from .tree import Chunk, Line
 from .vst_chunk import Vst3State, VstChunk, VstHead, class_id_on, read_vst_block
 
 #: Panning mode of the exported project: stereo balance / mono pan.
 _PAN_MODE = 3
+
+#: A track's playback offset is switched off.
+_OFFSET_OFF = 1
 
 #: Times in seconds are rounded to samples, so that a position and a length may disagree by this (samples).
 _ROUNDING = 2
@@ -47,7 +52,8 @@ _ENVELOPES = frozenset(
     (
         "VOLENV", "VOLENV2", "VOLENV3", "PANENV", "PANENV2", "WIDTHENV", "WIDTHENV2", "MUTEENV", "PARMENV",
         "MASTERVOLENV", "MASTERVOLENV2", "MASTERVOLENV3", "MASTERPANENV", "MASTERPANENV2", "MASTERWIDTHENV",
-        "MASTERWIDTHENV2", "MASTERPLAYSPEEDENV", "PLAYSPEEDENV", "AUXVOLENV", "AUXPANENV", "AUXMUTEENV",
+        "MASTERWIDTHENV2", "MASTERPLAYSPEEDENV", "PLAYSPEEDENV", "AUXVOLENV", "AUXPANENV", "AUXMUTEENV", "PITCHENV",
+        "DUALPANENV", "DUALPANENVL", "DUALPANENV2", "DUALPANENVL2",
     )
 )  # fmt: skip
 
@@ -124,9 +130,9 @@ def read_project(
     ------
     SessionFileError
         If the file is not a project, is damaged, or does something that cannot be followed; the
-        message names the line.
+        message names the first line, `obstacles` has all of them.
     AudioFileError, AudioContentError
-        If an audio file is missing or cannot be used.
+        If audio files are missing or cannot be used, and nothing else stands in the way.
     """
     return _Reader(path, names=_Names(node_ids, master_id), master_id=master_id, media_folder=media_folder).chain()
 
@@ -134,7 +140,8 @@ def read_project(
 class _Reader:
     def __init__(self, path: Path, *, names: _Names, master_id: str, media_folder: Path | None) -> None:
         self._path, self._names, self._master_id, self._media = path, names, master_id, media_folder
-        self._text = ProjectText(path)
+        self._obstacles = Obstacles()
+        self._text = NotingText(path, self._obstacles)
         self._effects: dict[str, Effect] = {}
         self._end = 0
 
@@ -142,26 +149,33 @@ class _Reader:
         text, root = self._text, self._text.root
         rate, use_rate = text.numbers(root, "SAMPLERATE", (0.0, 0.0), required=True)
         if not use_rate or rate != round(rate) or rate <= 0:
-            raise text.error(text.line_number(root, "SAMPLERATE"), "the project must have a sample rate of its own")
-        self._rate_hz = int(rate)
+            number = text.line_number(root, "SAMPLERATE")
+            self._obstacles.note(text.error(number, "the project must have a sample rate of its own"))
+        # Only to read on with, where it is none.
+        self._rate_hz = int(rate) if rate >= 1 else 48000
         (self._law,) = text.numbers(root, "PANLAW", (1.0,))
         (self._mode,) = text.numbers(root, "PANMODE", (float(_PAN_MODE),))
         if text.numbers(root, "PLAYRATE", (1.0,)) != [1.0]:
-            raise text.error(text.line_number(root, "PLAYRATE"), "the project must play at its normal rate")
+            number = text.line_number(root, "PLAYRATE")
+            self._obstacles.note(text.error(number, "the project must play at its normal rate"))
         tracks = root.chunks("TRACK")
-        solo = any(text.numbers(t, "MUTESOLO", (0.0, 0.0))[1] for t in tracks)
-        if solo:
-            raise text.error(root.number, "a track is on solo; switch that off and save the project")
+        for track in tracks:
+            if text.numbers(track, "MUTESOLO", (0.0, 0.0))[1]:
+                number = text.line_number(track, "MUTESOLO")
+                self._obstacles.note(text.error(number, "a track is on solo; switch that off and save the project"))
         try:
-            channels = self._in_signal_order([*self._tracks(tracks), self._master(root)])
+            channels = [*self._tracks(tracks), self._master(root)]
+            frames = self._obstacles.attempt(0, self._frames)
+            self._obstacles.raise_any()
             return Chain(
                 name=self._path.stem,
                 sample_rate_hz=self._rate_hz,
-                frames=self._frames(),
+                frames=frames,
                 suites="jsfx",
-                channels=channels,
+                channels=self._in_signal_order(channels),
             )
         except ValidationError as error:
+            self._obstacles.raise_any()
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise SessionFileError(f"{self._path}: {where}: {first['msg']}; export the project again") from None
@@ -193,20 +207,22 @@ class _Reader:
 
     def _tracks(self, tracks: Sequence[Chunk]) -> list[Channel]:
         """All tracks as channels, in the order of the file, with their sends."""
-        names = [self._name(track) for track in tracks]
-        receives = [
-            list(read_receives(self._text, track, name=name, names=names, pan_law=self._law))
-            for track, name in zip(tracks, names, strict=True)
-        ]
+        names = [self._obstacles.attempt("", self._name, track) for track in tracks]
+        receives = [self._receives(track, name, names) for track, name in zip(tracks, names, strict=True)]
         taps: list[set[Tap]] = [set() for _ in tracks]
         for receive in (r for one in receives for r in one):
             taps[receive.source_index].add(receive.tap)
         found: list[_Track] = []
         folders: list[str] = []
+        known = True
         for index, track in enumerate(tracks):
-            change = self._folder_change(track)
-            if -change > len(folders):
-                raise self._text.error(self._text.line_number(track, "ISBUS"), "more folders end than begin")
+            before = len(self._obstacles)
+            change = self._obstacles.attempt(0, self._folder_change, track)
+            # Behind a line that is not known, it is not known which folders are open, either.
+            known = known and len(self._obstacles) == before
+            if known and -change > len(folders):
+                number = self._text.line_number(track, "ISBUS")
+                self._obstacles.note(self._text.error(number, "more folders end than begin"))
             parent = folders[-1] if folders else self._master_id
             sums = change == 1 or bool(receives[index])
             if not sums and not taps[index] and not self._plays_into_parent(track):
@@ -219,7 +235,14 @@ class _Reader:
             elif change:
                 # REAPER closes at the end of the list what is left open.
                 del folders[change:]
-        return list(_with_sends(found, receives))
+        # Sends of what was not read lead nowhere, and no chain comes of it.
+        return [] if self._obstacles else list(_with_sends(found, receives))
+
+    def _receives(self, track: Chunk, name: str, names: Sequence[str]) -> list[Receive]:
+        def read(part: Chunk) -> list[Receive]:
+            return list(read_receives(self._text, part, name=name, names=names, pan_law=self._law))
+
+        return [receive for part in each_receive(track) for receive in self._obstacles.attempt([], read, part)]
 
     def _plays_into_parent(self, track: Chunk) -> bool:
         (to_parent,) = self._text.numbers(track, "MAINSEND", (1.0,))
@@ -240,14 +263,17 @@ class _Reader:
         text = self._text
         self._refuse(track, name)
         self._refuse_routing(track, name, sums=sums, early=not taps <= {Tap.FADER})
-        channel_id = self._names.give(self._guid(track, "TRACKID"), name)
+        channel_id = self._names.give(self._obstacles.attempt("", self._guid, track, "TRACKID"), name)
         (inverted,) = text.numbers(track, "IPHASE", (0.0,))
-        sources = [found for item in track.chunks("ITEM") if (found := self._item(item, inverted=inverted == 1))]
+        items = (
+            self._obstacles.attempt(None, self._item, item, inverted=inverted == 1) for item in track.chunks("ITEM")
+        )
+        sources = [source for source in items if source is not None]
         mute, _solo = text.numbers(track, "MUTESOLO", (0.0, 0.0))
         (fx_on,) = text.numbers(track, "FX", (1.0,))
         simple = len(sources) == 1 and not sums
-        volume = self._volume(track, _VOLUME, "AUTOMODE", name)
-        gain, pan = self._fader(track, "VOLPAN", volume)
+        volume = self._obstacles.attempt(Volume(), self._volume, track, _VOLUME, "AUTOMODE", name)
+        gain, pan = self._obstacles.attempt((1.0, 0.0), self._fader, track, "VOLPAN", volume)
         whole = Channel(
             id=channel_id,
             name=name,
@@ -280,11 +306,11 @@ class _Reader:
         (fx_on,) = text.numbers(root, "MASTER_FX", (1.0,))
         (state,) = text.numbers(root, "MASTERMUTESOLO", (0.0,))
         if state != 0:
-            raise text.error(text.line_number(root, "MASTERMUTESOLO"), "the master is muted or mono; switch that off")
-        for item in root.items:
-            self._refuse_envelope(item, "the master")
-        volume = self._volume(root, _MASTER_VOLUME, "MASTERAUTOMODE", "the master")
-        gain, pan = self._fader(root, "MASTER_VOLUME", volume)
+            number = text.line_number(root, "MASTERMUTESOLO")
+            self._obstacles.note(text.error(number, "the master is muted or mono; switch that off"))
+        self._refuse_envelopes(root, "the master")
+        volume = self._obstacles.attempt(Volume(), self._volume, root, _MASTER_VOLUME, "MASTERAUTOMODE", "the master")
+        gain, pan = self._obstacles.attempt((1.0, 0.0), self._fader, root, "MASTER_VOLUME", volume)
         return Channel(
             id=self._master_id,
             name="Master",
@@ -318,12 +344,16 @@ class _Reader:
 
     def _refuse(self, track: Chunk, name: str) -> None:
         """Name what would change the sound and is not followed."""
-        for item in track.items:
-            self._refuse_envelope(item, name)
-        (mode,) = self._text.numbers(track, "PANMODE", (self._mode,))
+        text = self._text
+        self._refuse_envelopes(track, name)
+        (mode,) = text.numbers(track, "PANMODE", (self._mode,))
         if mode != _PAN_MODE:
-            number = self._text.line_number(track, "PANMODE")
-            raise self._text.error(number, f"panning mode {mode:g} is not read; use 'stereo balance / mono pan'")
+            words = f"panning mode {mode:g} is not read; use 'stereo balance / mono pan'"
+            self._obstacles.note(text.error(text.line_number(track, "PANMODE"), words))
+        offset, off = text.numbers(track, "PLAYOFFS", (0.0, 1.0))
+        if offset and not int(off) & _OFFSET_OFF:
+            words = f"{name}: plays its items earlier or later than they stand; set its playback offset to 0"
+            self._obstacles.note(text.error(text.line_number(track, "PLAYOFFS"), words))
 
     def _refuse_routing(self, track: Chunk, name: str, *, sums: bool, early: bool) -> None:
         """Name what REAPER does not state for tracks that others flow into or that send from before their fader."""
@@ -333,11 +363,18 @@ class _Reader:
         _, offset = text.numbers(track, "MAINSEND", (1.0, 0.0))
         if inverted and (sums or early):
             what = "sends from before its fader" if early else "sums others"
-            raise text.error(text.line_number(track, "IPHASE"), f"{name}: inverted polarity on a track that {what}")
+            words = f"{name}: inverted polarity on a track that {what}"
+            self._obstacles.note(text.error(text.line_number(track, "IPHASE"), words))
         if mute and early:
-            raise text.error(text.line_number(track, "MUTESOLO"), f"{name}: muted, but sends from before its fader")
+            words = f"{name}: muted, but sends from before its fader"
+            self._obstacles.note(text.error(text.line_number(track, "MUTESOLO"), words))
         if offset:
-            raise text.error(text.line_number(track, "MAINSEND"), f"{name}: plays into other channels than 1/2")
+            words = f"{name}: plays into other channels than 1/2"
+            self._obstacles.note(text.error(text.line_number(track, "MAINSEND"), words))
+
+    def _refuse_envelopes(self, block: Chunk, name: str) -> None:
+        for item in block.items:
+            self._obstacles.attempt(None, self._refuse_envelope, item, name)
 
     def _refuse_envelope(self, item: Line | Chunk, name: str) -> None:
         if not isinstance(item, Chunk) or item.keyword not in _ENVELOPES - {_VOLUME, _MASTER_VOLUME}:
@@ -370,12 +407,16 @@ class _Reader:
     # ----------------------------------------------------------------------- items
 
     def _item(self, item: Chunk, *, inverted: bool) -> Source | None:
-        """The audio file of an item; None for a muted one."""
+        """The audio file of an item; None for a muted one and an empty one."""
         text = self._text
         if text.numbers(item, "MUTE", (0.0,))[0]:
             return None
-        take_gain = self._plain_item(item)
         sources = item.chunks("SOURCE")
+        if not sources and item.line("TAKE") is None:
+            # It is empty or holds notes: nothing plays, but the project lasts as long.
+            self._end = max(self._end, self._whole(item, "POSITION") + self._whole(item, "LENGTH"))
+            return None
+        take_gain = self._plain_item(item)
         if len(sources) != 1:
             raise text.error(item.number, f"an item with {len(sources)} takes; keep one")
         info, reference = self._file(sources[0])
@@ -410,19 +451,26 @@ class _Reader:
     def _plain_item(self, item: Chunk) -> float:
         """Refuse what changes an item's sound; return the sign of its take volume."""
         text = self._text
+
+        def refuse(keyword: str, words: str) -> None:
+            self._obstacles.note(text.error(text.line_number(item, keyword), words))
+
         for keyword in ("FADEIN", "FADEOUT"):
             if any(text.numbers(item, keyword, (0.0, 0.0, 0.0))[1:]):
-                raise text.error(text.line_number(item, keyword), "the item is faded; remove the fade or glue it")
+                refuse(keyword, "the item is faded; remove the fade or glue it")
         volume, take_pan, take_volume = text.numbers(item, "VOLPAN", (1.0, 0.0, 1.0))
         if volume != 1 or take_pan != 0 or abs(take_volume) != 1:
-            raise text.error(text.line_number(item, "VOLPAN"), "the item has its own volume or pan; glue it first")
+            refuse("VOLPAN", "the item has its own volume or pan; glue it first")
         rate, _keep_pitch, pitch = text.numbers(item, "PLAYRATE", (1.0, 1.0, 0.0))
         if rate != 1 or pitch != 0:
-            raise text.error(text.line_number(item, "PLAYRATE"), "the item is stretched or shifted in pitch")
+            refuse("PLAYRATE", "the item is stretched or shifted in pitch")
+        if item.line("SM") is not None:
+            refuse("SM", "the item has stretch markers; glue it first")
         if text.numbers(item, "CHANMODE", (0.0,))[0]:
-            raise text.error(text.line_number(item, "CHANMODE"), "the item has a channel mode; glue it first")
-        if item.chunks("TAKEFX"):
-            raise text.error(item.number, "the item has effects of its own; move them to the track")
+            refuse("CHANMODE", "the item has a channel mode; glue it first")
+        for effects in item.chunks("TAKEFX"):
+            self._obstacles.note(text.error(effects.number, "the item has effects of its own; move them to the track"))
+        self._refuse_envelopes(item, "the item")
         return take_volume
 
     def _file(self, source: Chunk) -> tuple[AudioInfo, str]:
@@ -438,7 +486,7 @@ class _Reader:
         try:
             return probe(self._path.parent / file), file.as_posix()
         except (AudioFileError, AudioContentError) as error:
-            raise type(error)(f"{self._path}: line {line.number}: {error}") from None
+            raise self._text.error(line.number, str(error), kind=type(error)) from None
         except (OSError, ValueError):
             raise self._text.error(line.number, f"{reference[:80]!r} is not a file name") from None
 
@@ -451,21 +499,27 @@ class _Reader:
             for item in chain.items:
                 if isinstance(item, Line) and item.keyword == "BYPASS":
                     if effect is not None:
-                        yield self._insert(effect, after, channel_id, bypassed=bypassed or not active)
+                        yield from self._one_insert(effect, after, channel_id, bypassed=bypassed or not active)
                     effect, after = None, []
-                    tokens = self._text.tokens(item)[1:3]
-                    bypassed = any(self._text.number_of(t, item) for t in tokens)
+                    bypassed = any(self._text.numbers(Chunk(chain.head, [item]), "BYPASS", (0.0, 0.0)))
                 elif isinstance(item, Line):
                     after.append(item)
                 elif item.keyword == "JS" or item.keyword in _PLUGIN_BLOCKS:
                     if effect is not None:
-                        yield self._insert(effect, after, channel_id, bypassed=bypassed or not active)
+                        yield from self._one_insert(effect, after, channel_id, bypassed=bypassed or not active)
                         after = []
                     effect = item
                 else:
-                    self._refuse_envelope(item, channel_id)
+                    self._obstacles.attempt(None, self._refuse_envelope, item, channel_id)
             if effect is not None:
-                yield self._insert(effect, after, channel_id, bypassed=bypassed or not active)
+                yield from self._one_insert(effect, after, channel_id, bypassed=bypassed or not active)
+
+    def _one_insert(
+        self, effect: Chunk, after: Sequence[Line], channel_id: str, *, bypassed: bool
+    ) -> tuple[Insert, ...]:
+        """An insert, or none where that cannot be read."""
+        insert = self._obstacles.attempt(None, self._insert, effect, after, channel_id, bypassed=bypassed)
+        return () if insert is None else (insert,)
 
     def _insert(self, effect: Chunk, after: Sequence[Line], channel_id: str, *, bypassed: bool) -> Insert:
         text = self._text
