@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
-from .cli_output import complain, errors_for_people, print_json
+from .cli_output import complain, errors_for_people, print_json, progress_bar
+
+#: Most sessions are read in less time (s): a progress bar would only flash.
+_UNHURRIED_S = 2.0
 
 
 def import_(
@@ -19,7 +22,7 @@ def import_(
 ) -> None:
     """Turn a session back into a graph, with what was changed in it, to measure or to export it elsewhere.
 
-    Reads our own effects and those that come with REAPER.
+    Reads our own effects, those that come with REAPER, and VST3 plugins that have a profile and are on this machine.
 
     Example: mixbridge import song.mixbridge/reaper/song.rpp --out edited.json
     """
@@ -27,7 +30,14 @@ def import_(
         # Imported here: numpy and scipy take a second to load, and --help must not.
         from .bridge.import_session import save_import
 
-        found = save_import(session, out, media_folder=stems, overwrite=overwrite)
+        with progress_bar(after_s=_UNHURRIED_S) as progress:
+            found = save_import(
+                session,
+                out,
+                media_folder=stems,
+                overwrite=overwrite,
+                progress=lambda share, words: progress.report("read", share, words),
+            )
         if as_json:
             print_json(found.to_json())
             return

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,8 +38,8 @@ class Reporter:
 
 
 @contextmanager
-def progress_bar() -> Iterator[Reporter]:
-    """Show a progress bar while the block runs."""
+def progress_bar(*, after_s: float = 0.0) -> Iterator[Reporter]:
+    """Show a progress bar while the block runs, if it runs for longer than `after_s`."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description:14}", markup=False),
@@ -46,8 +47,21 @@ def progress_bar() -> Iterator[Reporter]:
         TimeElapsedColumn(),
         TextColumn("{task.fields[words]}", markup=False),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    begin = threading.Timer(after_s, bar.start)
+    begin.daemon = True
+    if after_s:
+        begin.start()
+    else:
+        bar.start()
+    try:
         yield Reporter(bar)
+    finally:
+        begin.cancel()
+        if begin.is_alive():
+            # It may be starting the bar just now.
+            begin.join()
+        bar.stop()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,12 +184,14 @@ def _decode(path: Path, *, start_frame: int, frames: int) -> Audio:
     return data
 
 
-def write_wav(path: Path, audio: npt.ArrayLike, *, sample_rate_hz: int) -> None:
+def write_wav(path: Path, audio: npt.ArrayLike, *, sample_rate_hz: int, comment: str = "") -> None:
     """Write a 32-bit float WAV file, whole or not at all; the same audio gives the same bytes.
 
     Parameters
     ----------
     audio : array, shape=(channels, frames)
+    comment : str
+        Text that the file carries with it; empty for none.
 
     Raises
     ------
@@ -199,6 +202,36 @@ def write_wav(path: Path, audio: npt.ArrayLike, *, sample_rate_hz: int) -> None:
     with whole_file(path) as temporary:
         # libsndfile stamps float files with the time of day (PEAK chunk); scipy does not.
         scipy.io.wavfile.write(str(temporary), sample_rate_hz, samples)
+        if comment:
+            _append_comment(temporary, comment)
+
+
+def _append_comment(path: Path, comment: str) -> None:
+    """Put a comment (chunk LIST of type INFO) behind the audio of a WAV file."""
+    text = comment.encode("utf-8") + b"\0"
+    text += b"\0" * (len(text) % 2)
+    item = b"ICMT" + struct.pack("<I", len(text)) + text
+    with path.open("r+b") as file:
+        file.seek(0, os.SEEK_END)
+        file.write(b"LIST" + struct.pack("<I", 4 + len(item)) + b"INFO" + item)
+        length = file.tell()
+        file.seek(4)
+        file.write(struct.pack("<I", length - 8))
+
+
+def read_comment(path: Path) -> str:
+    """The comment that an audio file carries with it; empty where it has none.
+
+    Raises
+    ------
+    AudioFileError
+        If the file cannot be read.
+    """
+    try:
+        with soundfile.SoundFile(str(path)) as file:
+            return str(file.comment)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise _unreadable(path, error) from None
 
 
 def resampled_frames(frames: int, *, from_hz: int, to_hz: int) -> int:

@@ -107,6 +107,10 @@ class PluginUnverifiedError(PluginError):
     """A plugin has no passing certificate."""
 
 
+class PluginSettingError(PluginError):
+    """A plugin is set to something that none of its profiles writes; the message names the setting."""
+
+
 class InstallError(MixbridgeError, OSError):
     """A plugin suite could not be put on this machine."""
 

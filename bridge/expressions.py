@@ -63,6 +63,12 @@ class Formula:
     names, functions : collections of str
         What may be used; a function's name cannot be used as a value.
 
+    Attributes
+    ----------
+    text : str
+    uses : frozenset of str
+        Names, without those of functions, that occur in it.
+
     Raises
     ------
     ValueError
@@ -81,6 +87,10 @@ class Formula:
             _check(self._body, names, functions)
         except RecursionError:
             raise ValueError(f"{text[:40]!r}... is nested too deeply") from None
+        called = {id(node.func) for node in ast.walk(self._body) if isinstance(node, ast.Call)}
+        self.uses = frozenset(
+            node.id for node in ast.walk(self._body) if isinstance(node, ast.Name) and id(node) not in called
+        )
 
     def __call__(self, names: Mapping[str, Value], functions: Mapping[str, Function]) -> Value:
         """Evaluate with these values and functions.

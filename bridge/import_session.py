@@ -6,19 +6,25 @@ Reading session files is the work of their readers; here a `Chain` becomes a `Mi
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from ..exporters.chain import CHAIN_FILE, Chain, Channel, Insert
 from ..exporters.reaper.read import read_project
-from .errors import OutputError, ParameterError, SessionFileError
+from ..exporters.session import Insert as WrittenNode
+from .errors import MixbridgeError, OutputError, ParameterError, SessionFileError
 from .graph import Bus, Edge, Master, MixGraph, Node, Processor, Pruned, Stem, VolumePoint
+from .hosting.pool import PluginPool, shared_pool
+from .import_plugins import PluginReader
 from .processors.equations import gain_to_db
 from .processors.specs import GAIN_PAN, SEND_LEVEL, VOLUME
 from .result_folder import GRAPH_FILE
 from .verify.nodes import insert_as_written
+
+#: Called with the share done, 0 to 1, and the name of the plugin that is asked next.
+Progress = Callable[[float, str], None]
 
 #: A gain this near to unity (dB) is a fader at rest, and so is a pan this near to the centre.
 _AT_REST = 1e-9
@@ -43,15 +49,26 @@ class Imported:
     notes: tuple[str, ...]
 
 
-def import_session(path: Path, *, media_folder: Path | None = None) -> Imported:
+def import_session(
+    path: Path,
+    *,
+    media_folder: Path | None = None,
+    pool: PluginPool | None = None,
+    progress: Progress | None = None,
+) -> Imported:
     """Read a session as a graph that renders to the same mix.
 
     Parameters
     ----------
     path : Path
-        A REAPER project (``.rpp``) of our JSFX and REAPER's own plugins, or a ``chain.json``.
+        A REAPER project (``.rpp``) or a ``chain.json`` of our JSFX, REAPER's own plugins, and VST3 plugins
+        that have a profile.
     media_folder : Path, optional
         Where to look for audio files that are not where the session says.
+    pool : PluginPool, optional
+        Where VST3 plugins tell what they are set to; the pool of this process if not given. No sound goes
+        through them, so that no certificate is needed.
+    progress : callable, optional
 
     Returns
     -------
@@ -63,15 +80,22 @@ def import_session(path: Path, *, media_folder: Path | None = None) -> Imported:
         If the file is not a session, or holds what a graph cannot; the message names it.
     AudioFileError, AudioContentError
         If an audio file is missing or cannot be used.
+    PluginError
+        If a plugin is not on this machine, fails, or is set to something that its profile never writes.
     """
     is_chain = path.suffix.lower() == Path(CHAIN_FILE).suffix
     chain = Chain.load(path) if is_chain else read_project(path, media_folder=media_folder)
-    return _Import(chain, path).imported()
+    reader = PluginReader(
+        path.parent, chain.sample_rate_hz, pool=lambda: pool or shared_pool(), media_folder=media_folder
+    )
+    return _Import(chain, path, reader, progress or (lambda _share, _words: None)).imported()
 
 
 class _Import:
-    def __init__(self, chain: Chain, path: Path) -> None:
-        self._chain, self._path = chain, path
+    def __init__(self, chain: Chain, path: Path, plugins: PluginReader, progress: Progress) -> None:
+        self._chain, self._path, self._plugins, self._progress = chain, path, plugins, progress
+        kinds = [i.kind for c in chain.channels for i in c.inserts]
+        self._plugin_count, self._plugins_done = kinds.count("vst3"), 0
         self._notes: list[str] = []
         files = {c.id: path.parent / c.source.file for c in chain.channels if c.source is not None}
         self._files = {channel_id: file.resolve() for channel_id, file in files.items()}
@@ -132,11 +156,11 @@ class _Import:
                 yield self._processor(channel, insert)
 
     def _processor(self, channel: Channel, insert: Insert) -> Processor:
-        node = insert_as_written(insert)
+        node = self._plugin(channel, insert) if insert.kind == "vst3" else insert_as_written(insert)
         if node is None:
             raise SessionFileError(
-                f"{self._path}: {channel.name}: {insert.title} is no effect of ours or REAPER's that we know; "
-                "bypass it there and save, or replace it"
+                f"{self._path}: {channel.name}: {insert.title} is no effect of ours or REAPER's, nor a VST3 with a "
+                "profile; bypass it there and save, or replace it"
             )
         try:
             return Processor(type=node.type, id=node.id, parameters=node.parameters, mix=node.mix, law=node.law)
@@ -150,11 +174,24 @@ class _Import:
                 continue
             try:
                 processor = self._processor(channel, insert)
-            except SessionFileError:
+            except MixbridgeError:
                 self._notes.append(f"{channel.name}: {insert.title} is bypassed and was left out")
                 continue
             before = next((i.id for i in channel.inserts[place:] if not i.bypassed), "")
             yield Pruned(channel=channel.id, before=before, processor=processor)
+
+    def _plugin(self, channel: Channel, insert: Insert) -> WrittenNode | None:
+        """The processor that a VST3 is set to be; None for one without a profile."""
+        self._progress(self._plugins_done / self._plugin_count, f"{channel.name}: {insert.title}")
+        self._plugins_done += 1
+        try:
+            found = self._plugins.read(insert)
+        except MixbridgeError as error:
+            raise type(error)(f"{self._path}: {channel.name}: {error}") from None
+        if found is None:
+            return None
+        self._notes += [f"{channel.name}: {note}" for note in found.notes]
+        return found.node
 
     # ------------------------------------------------------------------------ mixer
 
@@ -236,7 +273,12 @@ class Saved:
 
 
 def save_import(
-    session: Path, out: Path | None = None, *, media_folder: Path | None = None, overwrite: bool = False
+    session: Path,
+    out: Path | None = None,
+    *,
+    media_folder: Path | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
 ) -> Saved:
     """Import a session and write its graph; see `import_session`.
 
@@ -253,6 +295,6 @@ def save_import(
     path = out or Path(f"{session.stem}.{GRAPH_FILE}")
     if path.exists() and not overwrite:
         raise OutputError(f"{path}: exists; add --overwrite or choose another file with --out")
-    imported = import_session(session, media_folder=media_folder)
+    imported = import_session(session, media_folder=media_folder, progress=progress)
     imported.graph.save(path)
     return Saved(imported, path)

@@ -38,13 +38,15 @@ Model = TypeVar("Model", bound=StrictModel)
 class _Control(StrictModel):
     """One parameter of a plugin: `value` is a formula, `text` a fixed text.
 
-    `each` repeats it, once for each place of its lists: ``{n}`` stands for what the list `n` has there.
+    `resolution` is a formula of the rate: how far off the value may be without being heard. `each` repeats
+    it, once for each place of its lists: ``{n}`` stands for what the list `n` has there.
     """
 
     parameter: str
     id: str = ""
     value: str | float | None = None
     text: str | None = None
+    resolution: str | float | None = None
     each: dict[str, list[int]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -93,6 +95,7 @@ class _ProfileFile(StrictModel):
     search: bool = True
     stereo: Literal["linked", "per channel", "mono sum"]
     latency_samples: int = Field(default=0, ge=0)
+    display: list[str] = Field(default_factory=list)
     notes: str = ""
     plugin: PluginInfo | None = None
     limits: dict[str, tuple[float, float]] = Field(default_factory=dict)
@@ -122,6 +125,8 @@ class _ProfileFile(StrictModel):
             raise ValueError("stage: a profile of kind builtin has at least one, the others have none")
         if self.kind != "vst3" and (self.control or self.file):
             raise ValueError("control: only a profile of kind vst3 has controls of its own")
+        if self.kind != "vst3" and self.display:
+            raise ValueError("display: only a profile of kind vst3 names parameters of a plugin")
         for name, (low, high) in self.limits.items():
             parameter = spec_of(self.processor).parameter(name)
             if not parameter.minimum <= low <= high <= parameter.maximum:
@@ -175,6 +180,7 @@ class _Reader:
             search=data.search,
             stereo=data.stereo,
             latency_samples=data.latency_samples,
+            display=tuple(data.display),
             notes=data.notes.strip(),
             measured=data.measured,
             shortfall=data.shortfall,
@@ -217,7 +223,10 @@ class _Reader:
                 value: Formula | str = control.text or ""
                 if control.value is not None:
                     value = self._formula(str(control.value), f"{where}.value", each)
-                yield ControlRecipe(parameter, self._filled(control.id, f"{where}.id", each), value, where)
+                resolution = None
+                if control.resolution is not None:
+                    resolution = self._formula(str(control.resolution), f"{where}.resolution", each)
+                yield ControlRecipe(parameter, self._filled(control.id, f"{where}.id", each), value, where, resolution)
 
     def _formula(
         self, text: str, place: str, each: Mapping[str, int] | None = None, more: AbstractSet[str] = frozenset()

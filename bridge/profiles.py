@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import groupby
 from typing import Literal
@@ -83,12 +84,16 @@ class Shortfall(StrictModel):
 
 @dataclass(frozen=True)
 class ControlRecipe:
-    """How one parameter of a plugin is computed; a text stands for itself. `place` is for messages."""
+    """How one parameter of a plugin is computed; a text stands for itself. `place` is for messages.
+
+    `resolution` computes by how much the value may be off without being heard; None: by rounding alone.
+    """
 
     parameter: str
     id: str
     value: Formula | str
     place: str
+    resolution: Formula | None = None
 
 
 @dataclass(frozen=True)
@@ -159,6 +164,8 @@ class Profile:
     stereo : {"linked", "per channel", "mono sum"}
         What the plugin does with two channels.
     latency_samples : int
+    display : tuple of str
+        Patterns (`fnmatch`) for names of the plugin's parameters that change what it shows, never what is heard.
     notes : str
     measured : Measured or None
     shortfall : Shortfall or None
@@ -176,6 +183,7 @@ class Profile:
     search: bool = True
     stereo: str = "per channel"
     latency_samples: int = 0
+    display: tuple[str, ...] = ()
     notes: str = ""
     measured: Measured | None = None
     shortfall: Shortfall | None = None
@@ -318,6 +326,10 @@ class Profile:
                 value = self._compute(control.value, names, rate, f"{control.place}.value")
                 values[control.parameter] = float(value) if isinstance(value, bool) else value
         return values
+
+    def shows_only(self, parameter: str) -> bool:
+        """Whether a parameter of the plugin changes what the plugin shows and nothing that is heard."""
+        return any(fnmatchcase(parameter, pattern) for pattern in self.display)
 
     def state_ids(self) -> dict[str, str]:
         """Plugin parameter to the id under which the plugin stores it, where the profile says so."""

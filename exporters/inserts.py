@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ..bridge.audio import write_wav
 from ..bridge.errors import ExportError, ParameterError, ProfileError
 from ..bridge.hosting.pool import PluginPool, PluginRef, PluginSettings, shared_pool
 from ..bridge.hosting.probe import ensure_certificate
@@ -23,6 +22,7 @@ from ..bridge.hosting.registry import find_plugin
 from ..bridge.hosting.state import decode_lsp_state, encode_lsp_state
 from ..bridge.processors.laws import kind_of
 from ..bridge.processors.specs import GAIN_PAN, IMAGER, spec_of, type_named
+from ..bridge.responses import Response
 from ..bridge.suites import Profile, choose_profiles, suite_names
 from ..bridge.suites import Stage as ProfileStage
 from .chain import Branch, Insert, PluginInfo, Stage
@@ -51,7 +51,7 @@ _COMMUTING = frozenset(
     )
 )
 
-Responses = dict[str, npt.NDArray[np.float64]]
+Responses = dict[str, Response]
 
 
 @dataclass
@@ -67,7 +67,7 @@ class InsertMaker:
     kinds : tuple of str
         Kinds of profile that the host can run.
     responses : dict
-        Files that the plugins load, filled as inserts are made: name in the folder to samples of shape (2, n).
+        Files that the plugins load, filled as inserts are made, by their name in the folder.
     """
 
     sample_rate_hz: int
@@ -113,7 +113,7 @@ class InsertMaker:
         if profile.kind == "builtin":
             stages = profile.stages(insert.parameters, sample_rate_hz=self.sample_rate_hz)
             return given(
-                kind="builtin", parameters=dict(insert.parameters), branches=tuple(self._branches(stages, name))
+                kind="builtin", parameters=dict(insert.parameters), branches=tuple(self._branches(stages, name, insert))
             )
         files = profile.files(insert.parameters, sample_rate_hz=self.sample_rate_hz)
         return given(
@@ -122,7 +122,7 @@ class InsertMaker:
             parameters=dict(insert.parameters),
             values=profile.settings(insert.parameters, sample_rate_hz=self.sample_rate_hz),
             preset=f"{PRESET_FOLDER}/{name}.vstpreset",
-            files=self._files(files, name),
+            files=self._files(files, name, insert),
             latency_samples=profile.latency_samples,
         )
 
@@ -158,7 +158,7 @@ class InsertMaker:
         rest = [part if "=" in part else f"*={part.strip()}" for part in others if part.strip()]
         return f"use --plugins {','.join([f'{insert.type}={fitting[0]}', *rest])}"
 
-    def _branches(self, stages: Sequence[ProfileStage], name: str) -> Iterator[Branch]:
+    def _branches(self, stages: Sequence[ProfileStage], name: str, insert: SessionInsert) -> Iterator[Branch]:
         for number, (_, group) in enumerate(groupby(stages, key=lambda stage: stage.branch), start=1):
             branch = list(group)
             if any(stage.mono for stage in branch[1:]):
@@ -169,20 +169,22 @@ class InsertMaker:
             left, right = (math.prod(stage.gains[side] for stage in branch) for side in (0, 1))
             yield Branch(
                 mono=branch[0].mono,
-                stages=tuple(self._stage(stage, f"{name}-{number}") for stage in branch),
+                stages=tuple(self._stage(stage, f"{name}-{number}", insert) for stage in branch),
                 left=left,
                 right=right,
             )
 
-    def _stage(self, stage: ProfileStage, name: str) -> Stage:
-        return Stage(name=_name_of(stage), values=dict(stage.values), files=self._files(stage.files, name))
+    def _stage(self, stage: ProfileStage, name: str, insert: SessionInsert) -> Stage:
+        return Stage(name=_name_of(stage), values=dict(stage.values), files=self._files(stage.files, name, insert))
 
-    def _files(self, responses: Mapping[str, npt.NDArray[np.float64]], name: str) -> dict[str, str]:
+    def _files(
+        self, responses: Mapping[str, npt.NDArray[np.float64]], name: str, insert: SessionInsert
+    ) -> dict[str, str]:
         """Where the files a plugin loads will lie."""
         files = {}
         for state_id, response in responses.items():
             files[state_id] = f"{RESPONSE_FOLDER}/{name}-{state_id}.wav"
-            self.responses[files[state_id]] = response
+            self.responses[files[state_id]] = Response(response, insert.parameters, insert.law)
         return files
 
 
@@ -242,4 +244,4 @@ def component_state(
 def write_responses(responses: Responses, *, target: Path, sample_rate_hz: int) -> None:
     """Write the files that plugins load."""
     for name, response in responses.items():
-        write_wav(target / name, response, sample_rate_hz=sample_rate_hz)
+        response.save(target / name, sample_rate_hz=sample_rate_hz)

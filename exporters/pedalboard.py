@@ -167,7 +167,7 @@ def build_chain(
 
 @dataclass(frozen=True)
 class _Plan:
-    """A chain, and the files its plugins load: name in the folder to samples of shape (2, n)."""
+    """A chain, and the files its plugins load, by their name in the folder."""
 
     chain: Chain
     responses: Responses

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..bridge.errors import SessionFileError
 
@@ -86,3 +87,19 @@ def decode_vstpreset(data: bytes) -> VstPreset:
     if _COMPONENT_ID not in chunks:
         raise SessionFileError("preset: holds no component state; save the preset again")
     return VstPreset(class_id, chunks[_COMPONENT_ID], chunks.get(_CONTROLLER_ID) or None)
+
+
+def read_vstpreset(path: Path) -> VstPreset:
+    """Read a .vstpreset file.
+
+    Raises
+    ------
+    SessionFileError
+        When it cannot be read or is no preset; the message names the file.
+    """
+    try:
+        return decode_vstpreset(path.read_bytes())
+    except OSError as error:
+        raise SessionFileError(f"{path}: cannot read the preset ({error.strerror}); export the session again") from None
+    except SessionFileError as error:
+        raise SessionFileError(f"{path}: {error}; export the session again") from None

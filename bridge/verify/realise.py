@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...exporters.chain import Branch, Chain, Channel, Insert, Source
-from ...exporters.vstpreset import decode_vstpreset
+from ...exporters.vstpreset import read_vstpreset
 from ..audio import AudioInfo, as_stereo, probe, read_at_rate
 from ..errors import (
     AudioFileError,
@@ -354,11 +354,9 @@ class ChainRenderer:
         """The component state in the preset of an insert."""
         path = _inside(self.folder, insert.preset or "")
         try:
-            preset = decode_vstpreset(path.read_bytes())
-        except OSError as error:
-            raise VerifyError(f"{path}: cannot read the preset ({error.strerror}); export the session again") from None
+            preset = read_vstpreset(path)
         except SessionFileError as error:
-            raise VerifyError(f"{path}: {error}; export the session again") from None
+            raise VerifyError(str(error)) from None
         if plugin.class_id and preset.class_id != plugin.class_id:
             raise VerifyError(f"{path}: belongs to another plugin than {plugin.name}; export the session again")
         return preset.component

@@ -50,7 +50,7 @@ class PluginInserts:
         Each VST3 on this machine.
     vendors : dict of PluginInfo to str
     responses : dict
-        Files that plugins load: name in the project's folder to samples of shape (2, n).
+        Files that plugins load, by their name in the project's folder.
     """
 
     inserts: dict[str, Insert] = field(default_factory=dict)
