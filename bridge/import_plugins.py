@@ -19,7 +19,7 @@ from ..exporters.reaper.vst_chunk import class_id_on
 from ..exporters.session import Insert as Node
 from ..exporters.vstpreset import read_vstpreset
 from .choices import this_system
-from .errors import MixbridgeError, PluginNotFoundError, PluginSettingError, SessionFileError
+from .errors import PluginNotFoundError, PluginSettingError, SessionFileError
 from .hosting.pool import PluginPool, PluginRef, PluginSettings
 from .hosting.registry import find_plugin
 from .hosting.state import decode_lsp_state, encode_lsp_state, is_lsp_state
@@ -107,7 +107,7 @@ class PluginReader:
             return None
         notes: list[str] = []
         found = self._found(insert, notes)
-        errors: list[MixbridgeError] = []
+        errors: list[PluginSettingError] = []
         for profile in self._of_the_law(profiles, found):
             try:
                 reading = self._reading(profile, found, near=_hint(insert, profile))
@@ -116,13 +116,9 @@ class PluginReader:
                 continue
             node = Node(insert.id, profile.processor, reading.parameters, insert.mix, profile.law)
             return PluginNode(node, (*notes, *reading.notes))
-        raise (
-            errors[0]
-            if errors
-            else PluginSettingError(
-                f"{insert.title}: no profile of it follows the law of its reverb; bypass the plugin"
-            )
-        )
+        if errors:
+            raise errors[0]
+        raise PluginSettingError(f"{insert.title}: no profile of it follows the law of its reverb; bypass the plugin")
 
     # ------------------------------------------------------------------ what the session tells
 
@@ -147,7 +143,10 @@ class PluginReader:
 
     def _state(self, insert: Insert) -> bytes | None:
         if insert.state is not None:
-            return base64.b64decode(insert.state)
+            try:
+                return base64.b64decode(insert.state, validate=True)
+            except ValueError:
+                raise SessionFileError(f"{insert.title}: its state is not base64; export the session again") from None
         if insert.preset is None:
             return None
         path = self.folder / insert.preset
@@ -189,7 +188,8 @@ class PluginReader:
         if ids:
             told = dict(self._response(profile, found).parameters)
             level = (near or profile.spec.defaults())["level_db"]
-            near = {**told, "level_db": level}
+            # Limits narrower than what the response says would change it.
+            near = profile.check({**told, "level_db": level})
         reading = read_parameters(profile, found.values, sample_rate_hz=self.sample_rate_hz, near=near)
         return Reading(reading.parameters, (*reading.notes, *self._compare(profile, found, reading)))
 
@@ -204,7 +204,10 @@ class PluginReader:
         name = _SEPARATORS.split(text)[-1]
         folders = [self.folder / RESPONSE_FOLDER, *([self.media_folder] if self.media_folder else [])]
         places = [self.folder / text, *(folder / name for folder in folders)]
-        return next((place for place in places if place.is_file()), places[0])
+        try:
+            return next((place for place in places if place.is_file()), places[0])
+        except (OSError, ValueError):
+            raise SessionFileError(f"{text[:80]!r} is not a file name; choose the file in the plugin again") from None
 
     # ------------------------------------------------------------------ the proof
 
