@@ -268,15 +268,18 @@ def test_settings_that_the_profile_leaves_alone_are_refused_unless_they_only_sho
         import_session(path, pool=pool)
 
 
-def test_a_bypassed_plugin_is_left_out_and_never_asked(tmp_path: Path) -> None:
-    with PluginPool(workers=1) as pool:
-        path = project_of(one("compressor", COMPRESSOR), tmp_path, pool)
+def test_a_bypassed_plugin_is_at_hand_or_left_out_but_never_in_the_way(tmp_path: Path, pool: PluginPool) -> None:
+    path = project_of(one("compressor", COMPRESSOR), tmp_path, pool)
     head, found, rest = path.read_text(encoding="utf-8").partition("<VST ")
     assert found
     place = head.rindex("BYPASS 0")
     path.write_text(head[:place] + "BYPASS 1" + head[place + 8 :] + found + rest, encoding="utf-8")
-    imported = import_session(path, pool=pool)
-    assert "bypassed and was left out" in imported.notes[0]
+    graph = import_session(path, pool=pool).graph
+    assert not any(p.type == "compressor" for p in graph.processors)
+    assert [p.processor.parameters for p in graph.pruned] == [COMPRESSOR]
+    # What is refused otherwise is no obstacle here.
+    imported = import_session(edited(path, pool, Output_gain=3.0), pool=pool)
+    assert imported.graph.pruned == [] and "bypassed and was left out" in imported.notes[0]
 
 
 def test_a_response_of_another_origin_is_refused(tmp_path: Path, pool: PluginPool) -> None:
