@@ -45,7 +45,7 @@ def sounds() -> list[np.ndarray]:
 @settings(
     max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
 )
-@given(graph=routed(LINEAR_KINDS))
+@given(graph=routed(LINEAR_KINDS, searched=True))
 def test_a_graph_with_sends_and_automation_nulls_against_the_reference(
     graph: MixGraph, sounds: list[np.ndarray]
 ) -> None:

@@ -27,7 +27,7 @@ from mixbridge.bridge.verify.locate import find_jobs, open_job
 from mixbridge.bridge.verify.polish_bench import Bench, SongLoss, edits
 from mixbridge.bridge.verify.polish_moves import Prober, Surrogate, TwinShop, busiest_starts, room_of
 from mixbridge.bridge.verify.polished import Polished
-from mixbridge.bridge.verify.realise import RenderOptions, faded
+from mixbridge.bridge.verify.realise import RenderOptions, faded, send_gain
 from mixbridge.bridge.verify.results import Verification
 from mixbridge.bridge.verify.run import verify_paths
 from mixbridge.bridge.verify.settings import VerifySettings
@@ -357,7 +357,11 @@ def test_legs_are_all_ways_to_the_song(sending: Path, node_id: str) -> None:
         signal = bench.output_of(node_id)
         for leg in bench.legs(node_id):
             if leg.rest is not None:
-                signal = leg.rest(slice(None)) + sum(gain * outs[feeder] for feeder, gain in leg.feeders.items())
+                fed = (
+                    send_gain(sends, frames=signal.shape[1], sample_rate_hz=RATE_HZ) * outs[feeder]
+                    for feeder, sends in leg.feeders.items()
+                )
+                signal = leg.rest(slice(None)) + sum(fed)
             for insert in leg.inserts:
                 signal = apply_processor(
                     insert.type, signal, parameters=insert.parameters, sample_rate_hz=RATE_HZ, mix=insert.mix
