@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from mixbridge.bridge.audio import write_wav
 from mixbridge.bridge.errors import PluginCrashError, PluginError
-from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, Processor, Provenance, Stem, VolumePoint
+from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, PanPoint, Processor, Provenance, Stem, VolumePoint
 from mixbridge.bridge.hosting.pool import PluginPool
 from mixbridge.bridge.processors.reference import apply_processor
 from mixbridge.bridge.processors.specs import spec_of
@@ -320,8 +320,14 @@ def shared_return(graph: MixGraph) -> MixGraph:
     edges = [e.model_copy(update={"target": "group"}) if e.source == "bass-c" else e for e in graph.edges]
     pairs = [("hall", "hall-d"), ("hall-d", "hall-c"), ("hall-c", "master"), ("group", "master")]
     edges += [Edge(source=a, target=b) for a, b in pairs]
+    swing = [PanPoint(time_s=0.2, pan=-0.5), PanPoint(time_s=0.9, pan=0.7)]
+    nodes = [n.model_copy(update={"pan": swing}) if n.id in ("keys", "group") else n for n in nodes]
     sends = {("keys-i", "hall"): -4.0, ("bass-c", "hall"): -6.0, ("keys-i", "group"): -9.0, ("group", "hall"): -12.0}
-    return graph.rebuilt(nodes, [*edges, *(Edge(source=a, target=b, send_db=db) for (a, b), db in sends.items())])
+    moving = [
+        Edge(source=a, target=b, send_db=db, volume=rides["hall"] if (a, b) == ("keys-i", "hall") else [])
+        for (a, b), db in sends.items()
+    ]
+    return graph.rebuilt(nodes, [*edges, *moving])
 
 
 @pytest.fixture(scope="module")
@@ -380,6 +386,7 @@ def test_edits_of_sends_and_automation_are_named(sending: Path) -> None:
     for update, words in (
         ({"sends": channels[keys].sends[:1]}, "other sends than in the graph"),
         ({"volume": ()}, "automation changed"),
+        ({"pan_points": ()}, "automation changed"),
         ({"gain": 0.5}, "fader or pan moved"),
     ):
         changed = [*channels[:keys], channels[keys].model_copy(update=update), *channels[keys + 1 :]]
