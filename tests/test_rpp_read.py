@@ -16,15 +16,16 @@ from hypothesis import HealthCheck, given, settings
 from mixbridge.bridge.errors import AudioFileError, MixbridgeError, SessionFileError
 from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, Processor, Stem, VolumePoint, volume_gains
 from mixbridge.bridge.hosting.pool import PluginPool
-from mixbridge.bridge.processors.equations import db_to_gain, gain_to_db
+from mixbridge.bridge.processors.equations import db_to_gain
 from mixbridge.bridge.processors.specs import spec_of
+from mixbridge.bridge.verify.locate import highest_fader_db
 from mixbridge.bridge.verify.realise import render_chain, send_gain
 from mixbridge.exporters.chain import Chain, Channel, Insert
 from mixbridge.exporters.pedalboard import build_chain
-from mixbridge.exporters.reaper.project import PAN_COMPENSATION, export_reaper
+from mixbridge.exporters.reaper.project import export_reaper
 from mixbridge.exporters.reaper.read import read_project
 from mixbridge.exporters.reaper.tree import tokens_of
-from mixbridge.exporters.session import MAX_FADER_DB, Session, build_session
+from mixbridge.exporters.session import Session, build_session
 
 from .mixes import assert_nulls, reference_render, routed, write_stems
 from .rpp_rebuild import render_project
@@ -173,7 +174,7 @@ def test_any_graph_comes_back_as_a_chain_that_sounds_the_same(graph: MixGraph) -
         write_stems(graph, Path(folder) / "stems")
         project = export_reaper(graph, stems_dir=Path(folder) / "stems", folder=Path(folder) / "reaper")
         chain = read_project(project, node_ids=[n.id for n in graph.nodes])
-        assert_mixers_agree(chain, build_session(graph))
+        assert_mixers_agree(chain, build_session(graph, max_fader_db=highest_fader_db("reaper")))
         audio = render_chain(chain, project.parent, pool=no_pool)
         assert_nulls(audio, reference_render(graph, Path(folder) / "stems"))
 
@@ -204,7 +205,7 @@ def test_faders_sends_and_automation_come_back_exactly(graph: MixGraph) -> None:
         write_stems(graph, Path(folder) / "stems")
         project = export_reaper(graph, stems_dir=Path(folder) / "stems", folder=Path(folder) / "reaper")
         chain = read_project(project, node_ids=[n.id for n in graph.nodes])
-        assert_mixers_agree(chain, build_session(graph, max_fader_db=MAX_FADER_DB - gain_to_db(PAN_COMPENSATION)))
+        assert_mixers_agree(chain, build_session(graph, max_fader_db=highest_fader_db("reaper")))
         audio = render_chain(chain, project.parent, pool=no_pool)
         assert_nulls(audio, reference_render(graph, Path(folder) / "stems"), below_db=-120.0)
         assert_nulls(render_project(project), audio, below_db=-120.0)
