@@ -9,7 +9,7 @@ A graph holds four kinds of nodes:
 
 A stem, a bus or the master together with the processors that follow it in a row is a *channel*
 (a track, a group or the master of a DAW); `MixGraph.chain` lists those processors. What leaves
-its last processor passes the channel's volume automation and then flows into the channel's
+its last processor passes the channel's volume and pan automation and then flows into the channel's
 parent and, at a level of its own, along each of its *sends*. A bus that sends alone feed is a *return*.
 """
 
@@ -28,9 +28,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from .errors import GraphError, ParameterError
 from .files import write_text_whole
-from .processors.equations import db_to_gain
+from .processors.equations import db_to_gain, pan_gains
 from .processors.laws import kind_of, law_of
-from .processors.specs import MIX, SEND_LEVEL, SPECS, VOLUME, spec_of
+from .processors.specs import GAIN_PAN, MIX, SEND_LEVEL, SPECS, VOLUME, spec_of
 from .tempo import TempoMap
 
 FORMAT = "mixbridge-graph"
@@ -53,24 +53,53 @@ class _Model(BaseModel):
 NodeId = Annotated[str, Field(min_length=1, max_length=400)]
 
 
-class VolumePoint(_Model):
-    """A breakpoint of a channel's volume automation; see `volume_gains`.
+class _Point(_Model):
+    """A breakpoint of any automation."""
+
+    time_s: Annotated[float, Field(ge=0.0)]
+
+
+class VolumePoint(_Point):
+    """A breakpoint of the volume automation of a channel or a send; see `volume_gains`.
 
     Attributes
     ----------
     time_s : float >= 0
         From the first frame of the session.
     gain_db : float
-        In the range of `specs.VOLUME`.
+        In the range of `specs.VOLUME`, relative to the level of the channel or send.
     """
 
-    time_s: Annotated[float, Field(ge=0.0)]
     gain_db: float
 
     @field_validator("gain_db")
     @classmethod
     def _gain_in_range(cls, value: float) -> float:
         return VOLUME.check(value)
+
+
+class PanPoint(_Point):
+    """A breakpoint of a channel's pan automation; see `pan_automation_gains`.
+
+    Attributes
+    ----------
+    time_s : float >= 0
+        From the first frame of the session.
+    pan : float, -1 (left) to 1 (right)
+        A position of its own, not one that adds to a gain/pan processor's.
+    """
+
+    pan: float
+
+    @field_validator("pan")
+    @classmethod
+    def _pan_in_range(cls, value: float) -> float:
+        return GAIN_PAN.parameter("pan").check(value)
+
+
+def _growing(points: Sequence[_Point], what: str) -> None:
+    if any(later.time_s <= earlier.time_s for earlier, later in pairwise(points)):
+        raise ValueError(f"the times of {what} automation must grow from point to point")
 
 
 class Evidence(_Model):
@@ -92,12 +121,18 @@ class _Channel(_Model):
     """What stems, buses and the master have in common."""
 
     volume: list[VolumePoint] = Field(default_factory=list)
+    pan: list[PanPoint] = Field(default_factory=list)
 
     @field_validator("volume")
     @classmethod
-    def _in_order(cls, value: list[VolumePoint]) -> list[VolumePoint]:
-        if any(later.time_s <= earlier.time_s for earlier, later in pairwise(value)):
-            raise ValueError("the times of volume automation must grow from point to point")
+    def _volume_in_order(cls, value: list[VolumePoint]) -> list[VolumePoint]:
+        _growing(value, "volume")
+        return value
+
+    @field_validator("pan")
+    @classmethod
+    def _pan_in_order(cls, value: list[PanPoint]) -> list[PanPoint]:
+        _growing(value, "pan")
         return value
 
 
@@ -117,6 +152,8 @@ class Stem(_Channel):
         1, or -1 where the mix holds the stem inverted.
     volume : list of VolumePoint
         Volume automation at the channel's output (buses and the master have it too).
+    pan : list of PanPoint
+        Pan automation there, a pan of its own behind all processors (as for `volume`).
     """
 
     type: Literal["stem"] = "stem"
@@ -229,7 +266,9 @@ class Edge(_Model):
     ----------
     send_db : float or None
         None for the main output. A number makes it a send: from the end of a channel, after its
-        volume automation, into a bus, at this level (range of `specs.SEND_LEVEL`).
+        automation, into a bus, at this level (range of `specs.SEND_LEVEL`).
+    volume : list of VolumePoint
+        Of a send, automation of its level, relative to `send_db`; empty for the main output.
     evidence : Evidence or None
         Of a send, how sure the search is of it.
     """
@@ -237,12 +276,19 @@ class Edge(_Model):
     source: str
     target: str
     send_db: float | None = None
+    volume: list[VolumePoint] = Field(default_factory=list)
     evidence: Evidence | None = None
 
     @field_validator("send_db")
     @classmethod
     def _level_in_range(cls, value: float | None) -> float | None:
         return None if value is None else SEND_LEVEL.check(value)
+
+    @field_validator("volume")
+    @classmethod
+    def _volume_in_order(cls, value: list[VolumePoint]) -> list[VolumePoint]:
+        _growing(value, "volume")
+        return value
 
 
 class Loss(_Model):
@@ -531,6 +577,10 @@ class MixGraph(_Model):
         """Serialise; stable under load, save, load."""
         # Without what is optional the file is what it was before there was any.
         data = self.model_dump(exclude={name for name in ("tempo", "pruned") if not getattr(self, name)})
+        for part, name in ((data["nodes"], "pan"), (data["edges"], "volume")):
+            for item in part:
+                if item.get(name) == []:
+                    del item[name]
         return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     def save(self, path: Path) -> None:
@@ -576,20 +626,40 @@ class MixGraph(_Model):
         return cls.from_json(text, origin=str(path))
 
 
-class Breakpoint(Protocol):
-    """What `volume_gains` needs of a point: a graph's, or one that was read from a session."""
+class Timed(Protocol):
+    """A breakpoint of anything that moves: a graph's, or one that was read from a session."""
 
     @property
     def time_s(self) -> float:
         """From the first frame of the session."""
+
+
+class Breakpoint(Timed, Protocol):
+    """What `volume_gains` needs of a point."""
 
     @property
     def gain_db(self) -> float:
         """Gain there."""
 
 
+class PanBreakpoint(Timed, Protocol):
+    """What `pan_automation_gains` needs of a point."""
+
+    @property
+    def pan(self) -> float:
+        """Position there, -1 (left) to 1 (right)."""
+
+
+def _course(
+    points: Sequence[Timed], values: Sequence[float], *, frames: int, sample_rate_hz: float
+) -> npt.NDArray[np.float64]:
+    """The value of an automation at every sample: straight lines, and the first and last value held."""
+    times_s = np.arange(frames) / sample_rate_hz
+    return np.asarray(np.interp(times_s, [p.time_s for p in points], values))
+
+
 def volume_gains(points: Sequence[Breakpoint], *, frames: int, sample_rate_hz: float) -> npt.NDArray[np.float64]:
-    """Gain of a channel's volume automation at every sample.
+    """Gain of the volume automation of a channel or a send at every sample.
 
     Between two points the amplitude changes linearly; before the first and after the last point
     their gain is held.
@@ -601,8 +671,31 @@ def volume_gains(points: Sequence[Breakpoint], *, frames: int, sample_rate_hz: f
     """
     if not points:
         return np.ones(frames)
-    times_s = np.arange(frames) / sample_rate_hz
-    return np.asarray(np.interp(times_s, [p.time_s for p in points], [db_to_gain(p.gain_db) for p in points]))
+    gains = [db_to_gain(p.gain_db) for p in points]
+    return _course(points, gains, frames=frames, sample_rate_hz=sample_rate_hz)
+
+
+def pan_automation_gains(
+    points: Sequence[PanBreakpoint], *, frames: int, sample_rate_hz: float
+) -> npt.NDArray[np.float64]:
+    """Left and right gain of a channel's pan automation at every sample.
+
+    Between two points the position changes linearly; before the first and after the last point it
+    is held. The law is that of `equations.pan_gains`.
+
+    Returns
+    -------
+    array, shape=(2, frames)
+        Linear amplitude; all 1 where there are no points.
+    """
+    if not points:
+        return np.ones((2, frames))
+    return np.stack(pan_gains(pan_positions(points, frames=frames, sample_rate_hz=sample_rate_hz), xp=np))
+
+
+def pan_positions(points: Sequence[PanBreakpoint], *, frames: int, sample_rate_hz: float) -> npt.NDArray[np.float64]:
+    """Position of pan automation (of one point at least) at every sample, shape (frames,)."""
+    return _course(points, [p.pan for p in points], frames=frames, sample_rate_hz=sample_rate_hz)
 
 
 def _refuse_constant(text: str) -> float:
@@ -703,6 +796,8 @@ def _check_outputs(graph: MixGraph, *, known_buses: set[str], after_master: set[
         if edge.send_db is None:
             if edge.evidence is not None:
                 raise ValueError(f"edges.{index}.evidence: only sends carry evidence")
+            if edge.volume:
+                raise ValueError(f"edges.{index}.volume: only sends have automation; that of a channel is its node's")
             continue
         if edge.target not in known_buses:
             raise ValueError(f"edges.{index}: a send goes into a bus, {edge.target!r} is none")

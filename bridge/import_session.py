@@ -6,7 +6,7 @@ Reading session files is the work of their readers; here a `Chain` becomes a `Mi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +15,20 @@ from ..exporters.chain import CHAIN_FILE, Chain, Channel, Insert
 from ..exporters.reaper.read import read_project
 from ..exporters.session import Insert as WrittenNode
 from .errors import MixbridgeError, OutputError, ParameterError, SessionFileError
-from .graph import Bus, Edge, Master, MixGraph, Node, Processor, Pruned, Stem, VolumePoint
+from .graph import (
+    Breakpoint,
+    Bus,
+    Edge,
+    Master,
+    MixGraph,
+    Node,
+    PanPoint,
+    Processor,
+    Pruned,
+    Stem,
+    Timed,
+    VolumePoint,
+)
 from .hosting.pool import PluginPool, shared_pool
 from .import_plugins import PluginReader
 from .processors.equations import gain_to_db
@@ -28,6 +41,9 @@ Progress = Callable[[float, str], None]
 
 #: A gain this near to unity (dB) is a fader at rest, and so is a pan this near to the centre.
 _AT_REST = 1e-9
+
+#: Automation that fits a graph's range but for this (dB) fits: it went through a session's amplitudes.
+_ROUNDING_DB = 1e-6
 
 
 @dataclass(frozen=True)
@@ -133,11 +149,11 @@ class _Import:
             ) from None
 
     def _channel(self, channel: Channel, stems_dir: Path) -> Stem | Bus | Master:
-        volume = self._volume(channel)
+        volume, pan = self._volume(channel.volume, less_db=_lift_db(channel.volume)), self._pan(channel)
         if channel.kind == "master":
-            return Master(id=channel.id, name=channel.name, volume=volume)
+            return Master(id=channel.id, name=channel.name, volume=volume, pan=pan)
         if channel.source is None:
-            return Bus(id=channel.id, name=channel.name, volume=volume)
+            return Bus(id=channel.id, name=channel.name, volume=volume, pan=pan)
         return Stem(
             id=channel.id,
             name=channel.name,
@@ -146,6 +162,7 @@ class _Import:
             offset_samples=channel.source.offset_samples,
             polarity=channel.source.polarity,
             volume=volume,
+            pan=pan,
         )
 
     # ------------------------------------------------------------------------ inserts
@@ -200,7 +217,7 @@ class _Import:
         if channel.gain == 0.0:
             self._notes.append(f"{channel.name}: is silent in the session; its gain is the lowest there is")
         gain_range = GAIN_PAN.parameter("gain_db")
-        gain_db = max(gain_to_db(channel.gain) + self._lift_db(channel), gain_range.minimum)
+        gain_db = max(gain_to_db(channel.gain) + _lift_db(channel.volume), gain_range.minimum)
         if abs(gain_db) < _AT_REST and abs(channel.pan) < _AT_REST:
             return
         number, pan = 1, channel.pan
@@ -221,37 +238,53 @@ class _Import:
             wanted += "'"
         return wanted
 
-    def _lift_db(self, channel: Channel) -> float:
-        """What the fader takes over from automation that goes beyond a graph's range, up or down (dB)."""
-        gains_db = [p.gain_db for p in channel.volume] or [0.0]
-        too_high_db, too_low_db = max(gains_db) - VOLUME.maximum, VOLUME.minimum - min(gains_db)
-        if too_high_db > 0.0:
-            return too_high_db
-        # What is lower by more than there is room above is silence anyway.
-        return -too_low_db if 0.0 < too_low_db <= -too_high_db else 0.0
+    def _volume(self, points: Sequence[Breakpoint], *, less_db: float) -> list[VolumePoint]:
+        """Automation lowered by what the fader or send took over, within a graph's range."""
+        return [
+            VolumePoint(time_s=time_s, gain_db=VOLUME.limited(point.gain_db - less_db))
+            for time_s, point in zip(self._growing(points), points, strict=True)
+        ]
 
-    def _volume(self, channel: Channel) -> list[VolumePoint]:
-        """Automation within a graph's range; of points at one time, a jump, the later ones come a sample late."""
-        lift_db, points = self._lift_db(channel), list[VolumePoint]()
-        for point in channel.volume:
-            gain_db = VOLUME.limited(point.gain_db - lift_db)
-            time_s = point.time_s
-            if points and time_s <= points[-1].time_s:
-                time_s = points[-1].time_s + 1.0 / self._chain.sample_rate_hz
-            points.append(VolumePoint(time_s=time_s, gain_db=gain_db))
-        return points
+    def _pan(self, channel: Channel) -> list[PanPoint]:
+        points = channel.pan_points
+        return [PanPoint(time_s=t, pan=point.pan) for t, point in zip(self._growing(points), points, strict=True)]
+
+    def _growing(self, points: Sequence[Timed]) -> list[float]:
+        """Times of automation (s); of points at one time, a jump, the later ones come a sample late."""
+        times_s: list[float] = []
+        for point in points:
+            late = bool(times_s) and point.time_s <= times_s[-1]
+            times_s.append(times_s[-1] + 1.0 / self._chain.sample_rate_hz if late else point.time_s)
+        return times_s
 
     def _sends(self, channel: Channel, *, source: str) -> Iterable[Edge]:
         for send in channel.sends:
             level_db = gain_to_db(send.gain)
-            if level_db < SEND_LEVEL.minimum:
-                self._notes.append(f"{channel.name}: a send below {SEND_LEVEL.minimum:g} dB was left out")
+            loudest_db = level_db + max((p.gain_db for p in send.volume), default=0.0)
+            lowest_db = SEND_LEVEL.minimum + (VOLUME.minimum if send.volume else 0.0)
+            if loudest_db < lowest_db:
+                self._notes.append(f"{channel.name}: a send below {lowest_db:g} dB was left out")
                 continue
             try:
-                level_db = SEND_LEVEL.check(level_db)
+                # A send that moves may have its level in the automation alone, beyond the range of that.
+                held_db = SEND_LEVEL.limited(level_db + _lift_db(send.volume)) if send.volume else level_db
+                if loudest_db - held_db > VOLUME.maximum + _ROUNDING_DB:
+                    VOLUME.check(loudest_db - held_db)
+                held_db = SEND_LEVEL.check(held_db)
             except ParameterError as error:
                 raise SessionFileError(f"{self._path}: {channel.name}: send: {error}; turn it down") from None
-            yield Edge(source=source, target=send.target, send_db=level_db)
+            points = self._volume(send.volume, less_db=held_db - level_db)
+            yield Edge(source=source, target=send.target, send_db=held_db, volume=points)
+
+
+def _lift_db(points: Sequence[Breakpoint]) -> float:
+    """What a fader or send takes over from automation that goes beyond a graph's range, up or down (dB)."""
+    gains_db = [p.gain_db for p in points] or [0.0]
+    too_high_db, too_low_db = max(gains_db) - VOLUME.maximum, VOLUME.minimum - min(gains_db)
+    if too_high_db > 0.0:
+        return too_high_db
+    # What is lower by more than there is room above is silence anyway.
+    return -too_low_db if 0.0 < too_low_db <= _ROUNDING_DB - too_high_db else 0.0
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import networkx as nx
 import numpy as np
 import numpy.typing as npt
 
 from .errors import GraphError
-from .graph import MixGraph, Processor, Stem, volume_gains
+from .graph import Breakpoint, MixGraph, PanBreakpoint, Processor, Stem, pan_automation_gains, volume_gains
 from .processors.equations import db_to_gain
 from .processors.reference import Audio, apply_processor
 
@@ -25,7 +25,7 @@ ChannelObserver = Callable[[str, Audio], None]
 def render_channel(
     graph: MixGraph, channel_id: str, audio: npt.ArrayLike, *, on_node: NodeObserver | None = None
 ) -> Audio:
-    """Run one track, group or the master over its input: its processors, then its volume automation.
+    """Run one track, group or the master over its input: its processors, then its automation.
 
     Parameters
     ----------
@@ -39,9 +39,18 @@ def render_channel(
         source, signal = signal, apply_node(node, signal, sample_rate_hz=graph.sample_rate_hz)
         if on_node is not None:
             on_node(node, source, signal)
-    points = graph.channel(channel_id).volume
-    if points:
-        signal = signal * volume_gains(points, frames=signal.shape[-1], sample_rate_hz=graph.sample_rate_hz)
+    channel = graph.channel(channel_id)
+    return ridden(signal, volume=channel.volume, pan=channel.pan, sample_rate_hz=graph.sample_rate_hz)
+
+
+def ridden(
+    signal: Audio, *, volume: Sequence[Breakpoint], pan: Sequence[PanBreakpoint], sample_rate_hz: float
+) -> Audio:
+    """A whole signal of shape (2, n) with volume and pan automation."""
+    if volume:
+        signal = signal * volume_gains(volume, frames=signal.shape[-1], sample_rate_hz=sample_rate_hz)
+    if pan:
+        signal = signal * pan_automation_gains(pan, frames=signal.shape[-1], sample_rate_hz=sample_rate_hz)
     return signal
 
 
@@ -83,20 +92,21 @@ def render_graph(
     """
     sums: dict[str, Audio] = {}
 
-    def pour(bus_id: str, signal: Audio, gain: float = 1.0) -> None:
+    def pour(bus_id: str, signal: Audio) -> None:
         if bus_id not in sums:
-            sums[bus_id] = gain * signal
+            sums[bus_id] = signal.copy()
         elif sums[bus_id].shape != signal.shape:
             raise GraphError(f"{bus_id}: what flows into it has shape {signal.shape}, expected {sums[bus_id].shape}")
         else:
-            sums[bus_id] += gain * signal
+            sums[bus_id] += signal
 
     def add(channel_id: str, signal: Audio) -> None:
         parent = graph.parent(channel_id)
         if parent is not None:
             pour(parent.id, signal)
         for send in graph.sends(channel_id):
-            pour(send.target, signal, float(db_to_gain(send.send_db)))
+            sent = ridden(signal, volume=send.volume, pan=(), sample_rate_hz=graph.sample_rate_hz)
+            pour(send.target, float(db_to_gain(send.send_db)) * sent)
 
     def run(channel_id: str, name: str, audio: npt.ArrayLike) -> Audio:
         if progress is not None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from .errors import ParameterError
-from .graph import Edge, Loss, MixGraph, Node, Processor, VolumePoint
+from .graph import Edge, Loss, MixGraph, Node, PanPoint, Processor, VolumePoint
 from .processors.equations import db_to_gain, gain_to_db
 from .processors.specs import (
     COMPRESSOR,
@@ -33,7 +33,7 @@ from .processors.specs import (
 #: The two halves of the gain/pan, which can be chosen apart.
 GAIN, PAN = "gain", "pan"
 
-#: What is no processor: levels of sends, and volume automation.
+#: What is no processor: levels of sends, and automation of volume, pan and sends.
 SENDS, AUTOMATION = "sends", "automation"
 
 #: Everything that has a strength.
@@ -115,10 +115,9 @@ def with_amounts(graph: MixGraph, amounts: Mapping[str, float]) -> MixGraph:
     """
     changed = {node.id: _weakened(node, amounts) for node in graph.processors}
     gone = {node_id for node_id, node in changed.items() if node is None}
-    ridden = amounts.get(AUTOMATION, 1.0)
     rebuilt = graph.rebuilt(
-        [_ridden(n, ridden) if not isinstance(n, Processor) else changed[n.id] or n for n in graph.nodes],
-        [_sent(edge, amounts.get(SENDS, 1.0)) for edge in graph.edges],
+        [_ridden(n, amounts) if not isinstance(n, Processor) else changed[n.id] or n for n in graph.nodes],
+        [_sent(edge, amounts) for edge in graph.edges],
     )
     silent = {bus.id for bus in rebuilt.returns if any(_is_silent(n) for n in rebuilt.chain(bus.id))}
     sends = rebuilt.all_sends().items()
@@ -170,18 +169,29 @@ def _is_silent(node: Processor) -> bool:
     return node.type in SEND_EFFECTS and node.mix == 1.0 and all(node.parameters[p.name] == p.off_at for p in levels)
 
 
-def _ridden(channel: Node, amount: float) -> Node:
-    """A channel whose volume automation moves less."""
-    if isinstance(channel, Processor) or amount == 1.0 or not channel.volume:
+def _ridden(channel: Node, amounts: Mapping[str, float]) -> Node:
+    """A channel whose automation moves less: its pan is a pan like any other, so that both strengths count."""
+    if isinstance(channel, Processor) or not (channel.volume or channel.pan):
         return channel
-    points = [VolumePoint(time_s=p.time_s, gain_db=amount * p.gain_db) for p in channel.volume] if amount else []
-    return channel.model_copy(update={"volume": points})
+    amount = amounts.get(AUTOMATION, 1.0)
+    reach = amount * amounts.get(PAN, 1.0)
+    pan = [PanPoint(time_s=p.time_s, pan=reach * p.pan) for p in channel.pan] if reach else []
+    return channel.model_copy(update={"volume": _calmer(channel.volume, amount), "pan": pan})
 
 
-def _sent(edge: Edge, amount: float) -> Edge:
-    if edge.send_db is None or amount == 1.0:
+def _calmer(points: Sequence[VolumePoint], amount: float) -> list[VolumePoint]:
+    """Volume automation at a share of its decibels; none at all where nothing is left."""
+    return [VolumePoint(time_s=p.time_s, gain_db=amount * p.gain_db) for p in points] if amount else []
+
+
+def _sent(edge: Edge, amounts: Mapping[str, float]) -> Edge:
+    if edge.send_db is None:
         return edge
-    return edge.model_copy(update={"send_db": _level_db(SEND_LEVEL, edge.send_db, amount), "evidence": None})
+    calmer = edge.model_copy(update={"volume": _calmer(edge.volume, amounts.get(AUTOMATION, 1.0))})
+    amount = amounts.get(SENDS, 1.0)
+    if amount == 1.0:
+        return calmer
+    return calmer.model_copy(update={"send_db": _level_db(SEND_LEVEL, edge.send_db, amount), "evidence": None})
 
 
 # ------------------------------------------------------------------------- what an amount means

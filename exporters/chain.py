@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ..bridge.errors import ParameterError, SessionFileError
 from ..bridge.files import write_text_whole
-from ..bridge.graph import Breakpoint
+from ..bridge.graph import Breakpoint, PanBreakpoint, Timed
 from ..bridge.processors.specs import MIX, SPECS
 
 CHAIN_FILE = "chain.json"
@@ -178,8 +178,56 @@ class Source(_Model):
     channels: Literal[1, 2] = 2
 
 
+class _Point(_Model):
+    """A breakpoint of any automation."""
+
+    time_s: Annotated[float, Field(ge=0.0)]
+
+
+class VolumePoint(_Point):
+    """A breakpoint of the automation of a fader or a send, as `graph.volume_gains` draws it.
+
+    Attributes
+    ----------
+    time_s : float >= 0
+        From the first frame of the session.
+    gain_db : float
+        Relative to the fader or send. A project made by hand may go beyond what the search would find.
+    """
+
+    gain_db: float
+
+    @classmethod
+    def copies(cls, points: Iterable[Breakpoint]) -> tuple[Self, ...]:
+        """The same points as those of a graph or session."""
+        return tuple(cls(time_s=point.time_s, gain_db=point.gain_db) for point in points)
+
+
+class PanPoint(_Point):
+    """A breakpoint of the automation of a pan, as `graph.pan_automation_gains` draws it.
+
+    Attributes
+    ----------
+    time_s : float >= 0
+        From the first frame of the session.
+    pan : float, -1 (left) to 1 (right)
+    """
+
+    pan: Annotated[float, Field(ge=-1.0, le=1.0)]
+
+    @classmethod
+    def copies(cls, points: Iterable[PanBreakpoint]) -> tuple[Self, ...]:
+        """The same points as those of a graph or session."""
+        return tuple(cls(time_s=point.time_s, pan=point.pan) for point in points)
+
+
+def _never_falling(points: Sequence[Timed]) -> None:
+    if any(later.time_s < earlier.time_s for earlier, later in pairwise(points)):
+        raise ValueError("the times of its points must not fall")
+
+
 class Send(_Model):
-    """A post-fader send: it takes what leaves a channel, after its volume automation.
+    """A post-fader send: it takes what leaves a channel, after its automation.
 
     Attributes
     ----------
@@ -187,30 +235,19 @@ class Send(_Model):
         Id of the bus it feeds.
     gain : float >= 0
         Linear amplitude.
+    volume : tuple of VolumePoint
+        Automation of the level, relative to `gain`, with times as in `Channel.volume`.
     """
 
     target: str
     gain: Annotated[float, Field(ge=0.0)]
+    volume: tuple[VolumePoint, ...] = ()
 
-
-class VolumePoint(_Model):
-    """A breakpoint of a fader's automation, as `graph.volume_gains` draws it.
-
-    Attributes
-    ----------
-    time_s : float >= 0
-        From the first frame of the session.
-    gain_db : float
-        Relative to the fader. A project made by hand may go beyond what the search would find.
-    """
-
-    time_s: Annotated[float, Field(ge=0.0)]
-    gain_db: float
-
+    @field_validator("volume")
     @classmethod
-    def copies(cls, points: Iterable[Breakpoint]) -> tuple[Self, ...]:
-        """The same points as those of a graph or session."""
-        return tuple(cls(time_s=point.time_s, gain_db=point.gain_db) for point in points)
+    def _times_never_fall(cls, value: tuple[VolumePoint, ...]) -> tuple[VolumePoint, ...]:
+        _never_falling(value)
+        return value
 
 
 class Channel(_Model):
@@ -229,6 +266,8 @@ class Channel(_Model):
     volume : tuple of VolumePoint
         Automation of the fader; it acts on the way to the parent and on the sends alike. Times
         never fall; two points at one time are a jump. Empty: the fader stays where it is.
+    pan_points : tuple of PanPoint
+        Automation of a pan of its own behind `pan`, with times as in `volume`; it acts where that does.
     sends : tuple of Send
         One a target at most; the master has none.
     """
@@ -242,13 +281,19 @@ class Channel(_Model):
     gain: Annotated[float, Field(ge=0.0)] = 1.0
     pan: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.0
     volume: tuple[VolumePoint, ...] = ()
+    pan_points: tuple[PanPoint, ...] = ()
     sends: tuple[Send, ...] = ()
 
     @field_validator("volume")
     @classmethod
-    def _times_never_fall(cls, value: tuple[VolumePoint, ...]) -> tuple[VolumePoint, ...]:
-        if any(later.time_s < earlier.time_s for earlier, later in pairwise(value)):
-            raise ValueError("the times of its points must not fall")
+    def _volume_never_falls(cls, value: tuple[VolumePoint, ...]) -> tuple[VolumePoint, ...]:
+        _never_falling(value)
+        return value
+
+    @field_validator("pan_points")
+    @classmethod
+    def _pan_never_falls(cls, value: tuple[PanPoint, ...]) -> tuple[PanPoint, ...]:
+        _never_falling(value)
         return value
 
     @field_validator("sends")
@@ -258,12 +303,12 @@ class Channel(_Model):
             raise ValueError("two of them have the same target")
         return value
 
-    def feeds(self) -> Iterator[tuple[str, float]]:
-        """Where its output flows: ids of channels, each with the linear gain on the way there."""
+    def feeds(self) -> Iterator[tuple[str, Send]]:
+        """Where its output flows: ids of channels, each with the level on the way there, 1 for the parent."""
         if self.parent is not None:
-            yield self.parent, 1.0
+            yield self.parent, Send(target=self.parent, gain=1.0)
         for send in self.sends:
-            yield send.target, send.gain
+            yield send.target, send
 
 
 def in_signal_order(channels: Iterable[Channel]) -> tuple[Channel, ...]:
@@ -336,7 +381,13 @@ class Chain(_Model):
 
     def to_json(self) -> str:
         """Serialise; stable under load, save, load."""
-        return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        data = self.model_dump(mode="json")
+        # Without automation of pan and sends the file is what it was before there was any.
+        for channel in data["channels"]:
+            _drop_empty(channel, "pan_points")
+            for send in channel["sends"]:
+                _drop_empty(send, "volume")
+        return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     def save(self, path: Path) -> None:
         """Write chain.json whole or not at all."""
@@ -376,6 +427,11 @@ class Chain(_Model):
             cause = first.get("ctx", {}).get("error")
             message = str(cause) if isinstance(cause, ValueError | ParameterError) else first["msg"]
             raise SessionFileError(f"{path}: {where}: {message}" if where else f"{path}: {message}") from None
+
+
+def _drop_empty(data: dict[str, Any], name: str) -> None:
+    if not data[name]:
+        del data[name]
 
 
 def _check_feeds(index: int, channel: Channel, later: Sequence[Channel]) -> None:

@@ -24,6 +24,7 @@ from .chain import (
     CHAIN_FILE,
     Chain,
     Channel,
+    PanPoint,
     Send,
     Source,
     VolumePoint,
@@ -215,7 +216,10 @@ def _mixer_channel(
         gain=strip.gain,
         pan=strip.pan,
         volume=VolumePoint.copies(strip.volume),
-        sends=tuple(Send(target=send.target, gain=send.gain) for send in strip.sends),
+        pan_points=PanPoint.copies(strip.pan_points),
+        sends=tuple(
+            Send(target=send.target, gain=send.gain, volume=VolumePoint.copies(send.volume)) for send in strip.sends
+        ),
     )
 
 

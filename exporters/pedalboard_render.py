@@ -3,7 +3,7 @@
     python render.py --out mix.wav --plugin-folder ~/my-plugins
 
 Every channel plays its stem or the sum of what feeds it through its inserts, then its fader, pan
-and volume automation; sends take what comes out there. Sums, faders, pans, widths and dry/wet are
+and their automation; sends take what comes out there. Sums, faders, pans, widths and dry/wet are
 done here, the rest by the plugins: VST3 plugins with the settings of their preset, and
 pedalboard's own. JSFX run in REAPER only and are refused.
 """
@@ -57,9 +57,11 @@ def render(chain: Mapping[str, Any], plugin_folders: list[Path]) -> Audio:
                 signal = run_insert(insert, signal, rate_hz, plugin_folders)
         signal = signal * channel["gain"] * pan_gains(channel["pan"])
         signal = signal * volume_gains(channel["volume"], rate_hz, frames)
-        feeds = [(channel["parent"], 1.0), *((send["target"], send["gain"]) for send in channel["sends"])]
-        for target, gain in feeds:
-            sums[target] = sums.get(target, 0.0) + gain * signal
+        signal = signal * pan_automation_gains(channel.get("pan_points", []), rate_hz, frames)
+        sums[channel["parent"]] = sums.get(channel["parent"], 0.0) + signal
+        for send in channel["sends"]:
+            gains = send["gain"] * volume_gains(send.get("volume", []), rate_hz, frames)
+            sums[send["target"]] = sums.get(send["target"], 0.0) + gains * signal
     return signal
 
 
@@ -76,18 +78,29 @@ def read_source(source: Mapping[str, Any], rate_hz: int, frames: int) -> Audio:
     return placed
 
 
-def pan_gains(pan: float) -> Audio:
+def pan_gains(pan: float | Audio) -> Audio:
     """Gains of the two sides: constant power, 1 at the centre."""
-    angle = (1.0 + pan) * math.pi / 4.0
-    return math.sqrt(2.0) * np.array([[math.cos(angle)], [math.sin(angle)]])
+    angle = np.atleast_1d((1.0 + pan) * math.pi / 4.0)
+    return math.sqrt(2.0) * np.stack([np.cos(angle), np.sin(angle)])
 
 
 def volume_gains(points: list[dict[str, float]], rate_hz: int, frames: int) -> Audio:
-    """A fader's automation: straight lines in amplitude, the first and the last point held."""
+    """Automation of a fader or a send: straight lines in amplitude."""
     if not points:
         return np.ones(1)
-    gains = [10.0 ** (point["gain_db"] / 20.0) for point in points]
-    return np.asarray(np.interp(np.arange(frames) / rate_hz, [point["time_s"] for point in points], gains))
+    return course(points, [10.0 ** (point["gain_db"] / 20.0) for point in points], rate_hz, frames)
+
+
+def pan_automation_gains(points: list[dict[str, float]], rate_hz: int, frames: int) -> Audio:
+    """Automation of a pan of its own behind the fader: straight lines in position."""
+    if not points:
+        return np.ones((2, 1))
+    return pan_gains(course(points, [point["pan"] for point in points], rate_hz, frames))
+
+
+def course(points: list[dict[str, float]], values: list[float], rate_hz: int, frames: int) -> Audio:
+    """Straight lines between points, the first and the last value held."""
+    return np.asarray(np.interp(np.arange(frames) / rate_hz, [point["time_s"] for point in points], values))
 
 
 def run_insert(insert: Mapping[str, Any], dry: Audio, rate_hz: int, plugin_folders: list[Path]) -> Audio:

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..bridge.graph import Bus, Master, MixGraph, Processor, Pruned, Stem, VolumePoint
+from ..bridge.graph import Bus, Master, MixGraph, PanPoint, Processor, Pruned, Stem, VolumePoint
 from ..bridge.processors.equations import channel_gains, db_to_gain, gain_and_pan, gain_to_db
 from ..bridge.processors.specs import GAIN_PAN, spec_of
 from ..bridge.tempo import TempoMap
 from .families import REFERENCE, RETURN, family_of
+from .thinning import thinned_pan, thinned_volume
 
 #: A fader's usual upper end. What is louder is split over the fader and a gain insert.
 MAX_FADER_DB = 12.0
@@ -85,7 +86,7 @@ class Media:
 
 @dataclass(frozen=True)
 class Send:
-    """A post-fader send: it takes what leaves a channel, after its volume automation.
+    """A post-fader send: it takes what leaves a channel, after its automation.
 
     Attributes
     ----------
@@ -93,10 +94,13 @@ class Send:
         Id of the strip it feeds: a return, or a folder.
     gain : float >= 0
         Linear amplitude.
+    volume : tuple of VolumePoint
+        Automation in dB relative to `gain`. Empty: the level stays where it is.
     """
 
     target: str
     gain: float
+    volume: tuple[VolumePoint, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,12 +112,15 @@ class Strip:
     gain : float >= 0
         Linear amplitude.
     pan : float, -1 (left) to 1 (right)
-        Constant power with unity gain at the centre (`equations.pan_gains`).
+        Constant power with unity gain at the centre (`equations.pan_gains`). 0 where there are
+        `pan_points`: a fader has one pan, and that is what moves.
     sends : tuple of Send
         One a target at most.
     volume : tuple of VolumePoint
         Automation in dB relative to `gain`, as `graph.volume_gains` draws it; it acts before the
         sends. Empty: the fader stays where it is.
+    pan_points : tuple of PanPoint
+        Automation of the pan, as `graph.pan_automation_gains` draws it; it acts before the sends.
     family : str
         Key of `families.FAMILY_COLOURS`; empty where the names tell nothing.
     """
@@ -125,6 +132,7 @@ class Strip:
     pan: float
     sends: tuple[Send, ...] = ()
     volume: tuple[VolumePoint, ...] = ()
+    pan_points: tuple[PanPoint, ...] = ()
     family: str = ""
 
 
@@ -309,8 +317,8 @@ def solve_fader(left: float, right: float) -> tuple[float, float]:
 
 
 def _strip(graph: MixGraph, channel: Stem | Bus | Master, *, max_fader_db: float) -> Strip:
-    """One channel. Volume automation comes after all processors, so that no gain ever moves past it."""
-    inserts, left, right = _split(graph.chain(channel.id))
+    """One channel. Its automation comes after all processors; a pan that moves leaves no fader for another one."""
+    inserts, left, right = _split(graph.chain(channel.id), pans=not channel.pan)
     gain, pan = solve_fader(left, right)
     highest = db_to_gain(max_fader_db)
     # What exceeds the fader by rounding alone is no reason for a gain insert.
@@ -318,10 +326,21 @@ def _strip(graph: MixGraph, channel: Stem | Bus | Master, *, max_fader_db: float
         inserts.extend(_trims(channel.id, gain_to_db(gain / highest)))
     gain = min(gain, highest)
     sends = tuple(
-        Send(edge.target, db_to_gain(edge.send_db)) for edge in graph.sends(channel.id) if edge.send_db is not None
+        Send(edge.target, db_to_gain(edge.send_db), thinned_volume(edge.volume))
+        for edge in graph.sends(channel.id)
+        if edge.send_db is not None
     )
-    family = _family(graph, channel)
-    return Strip(channel.id, channel.name, tuple(inserts), gain, pan, sends, tuple(channel.volume), family)
+    return Strip(
+        id=channel.id,
+        name=channel.name,
+        inserts=tuple(inserts),
+        gain=gain,
+        pan=pan,
+        sends=sends,
+        volume=thinned_volume(channel.volume),
+        pan_points=thinned_pan(channel.pan),
+        family=_family(graph, channel),
+    )
 
 
 def _family(graph: MixGraph, channel: Stem | Bus | Master) -> str:
@@ -338,15 +357,18 @@ def _family(graph: MixGraph, channel: Stem | Bus | Master) -> str:
     return family_of(channel.name) or shared or family_of(*(g.name for g in groups if isinstance(g, Bus)))
 
 
-def _split(chain: Sequence[Processor]) -> tuple[list[Insert], float, float]:
-    """What stays an insert, and the channel gains of what commutes with everything after it."""
+def _split(chain: Sequence[Processor], *, pans: bool) -> tuple[list[Insert], float, float]:
+    """What stays an insert, and the channel gains of what commutes with everything after it.
+
+    Without `pans` both gains are the same: every pan stays an insert.
+    """
     left = right = 1.0
     inserts: list[Insert] = []
     for index, node in enumerate(chain):
         after = chain[index + 1 :]
         if node.type == GAIN_PAN.type and all(spec_of(n.type).linear for n in after):
             node_left, node_right = channel_gains(**node.parameters, mix=node.mix)
-            if not all(n.type in PER_CHANNEL for n in after):
+            if not pans or not all(n.type in PER_CHANNEL for n in after):
                 # The gain may move past a width or reverb, the pan may not.
                 gain, pan = solve_fader(node_left, node_right)
                 if pan != 0.0:

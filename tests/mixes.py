@@ -10,7 +10,7 @@ import soundfile
 from hypothesis import strategies as st
 
 from mixbridge.bridge.audio import as_stereo, read_audio, resample
-from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, Processor, Provenance, Stem, VolumePoint
+from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, PanPoint, Processor, Provenance, Stem, VolumePoint
 from mixbridge.bridge.null_test import null_depth_db
 from mixbridge.bridge.processors.specs import SPECS, spec_of
 from mixbridge.bridge.render import render_graph
@@ -49,20 +49,42 @@ def chains(
     return found
 
 
+def times(length_s: float) -> st.SearchStrategy[list[float]]:
+    """Times of breakpoints, also beyond the end of the session; often none."""
+    found = st.lists(st.floats(0.0, 1.5 * length_s, allow_subnormal=False), max_size=4, unique=True)
+    return found.map(sorted)
+
+
 @st.composite
 def volumes(draw: st.DrawFn, *, length_s: float) -> list[VolumePoint]:
-    """Volume automation, also beyond the end of the session; often none."""
-    times = draw(st.lists(st.floats(0.0, 1.5 * length_s, allow_subnormal=False), max_size=4, unique=True))
-    return [VolumePoint(time_s=t, gain_db=draw(st.floats(-80.0, 12.0))) for t in sorted(times)]
+    """Volume automation of a channel or a send."""
+    return [VolumePoint(time_s=t, gain_db=draw(st.floats(-80.0, 12.0))) for t in draw(times(length_s))]
 
 
 @st.composite
-def routed(draw: st.DrawFn, allowed: Sequence[str] = ALL_KINDS) -> MixGraph:
-    """Graphs with sends, returns and volume automation, too."""
+def pans(draw: st.DrawFn, *, length_s: float) -> list[PanPoint]:
+    """Pan automation of a channel."""
+    positions = st.one_of(st.sampled_from([-1.0, 0.0, 1.0]), st.floats(-1.0, 1.0))
+    return [PanPoint(time_s=t, pan=draw(positions)) for t in draw(times(length_s))]
+
+
+@st.composite
+def routed(draw: st.DrawFn, allowed: Sequence[str] = ALL_KINDS, *, searched: bool = False) -> MixGraph:
+    """Graphs with sends, returns and automation, too.
+
+    What was `searched` for has automation of volumes alone: no search moves pans and sends.
+    """
     graph = draw(graphs(allowed))
     length_s = graph.frames / graph.sample_rate_hz
     nodes = [
-        node if isinstance(node, Processor) else node.model_copy(update={"volume": draw(volumes(length_s=length_s))})
+        node
+        if isinstance(node, Processor)
+        else node.model_copy(
+            update={
+                "volume": draw(volumes(length_s=length_s)),
+                "pan": [] if searched else draw(pans(length_s=length_s)),
+            }
+        )
         for node in graph.nodes
     ]
     edges = list(graph.edges)
@@ -72,7 +94,8 @@ def routed(draw: st.DrawFn, allowed: Sequence[str] = ALL_KINDS) -> MixGraph:
         for channel in draw(st.lists(st.sampled_from(senders), max_size=2, unique_by=lambda c: c.id)):
             source = graph.end(channel.id)
             if not any((e.source, e.target) == (source, bus.id) for e in edges):
-                edges.append(Edge(source=source, target=bus.id, send_db=draw(st.floats(-60.0, 12.0))))
+                level_db, ride = draw(st.floats(-60.0, 12.0)), [] if searched else draw(volumes(length_s=length_s))
+                edges.append(Edge(source=source, target=bus.id, send_db=level_db, volume=ride))
     return MixGraph.model_validate({**graph.model_dump(), "nodes": nodes, "edges": edges})
 
 

@@ -120,17 +120,25 @@ def track_depths(project: Tree) -> list[tuple[str, int]]:
 # ------------------------------------------------------------------------------- render
 
 
-def fader_gains(values: list[float], *, project_law: float) -> np.ndarray:
-    """REAPER's measured formula for panning mode 3; only laws that need no table are accepted."""
+def fader_gains(values: list[float], *, project_law: float, envelope: np.ndarray) -> np.ndarray:
+    """REAPER's measured formula for panning mode 3; only laws that need no table are accepted.
+
+    Parameters
+    ----------
+    envelope : array, shape=(n,)
+        The pan envelope, +1 for left. REAPER adds it to the fader's pan or replaces that.
+    """
     volume, pan, law = values[:3]
     law = project_law if law < 0 else law
+    assert pan == 0.0 or not envelope.any(), "nobody says for sure what a panned fader makes of a pan envelope"
+    position = pan - envelope
     if abs(law - SINE_LAW) < 1e-8:
         boost = 1.0
     else:
-        assert pan == 0.0, "a panned fader needs the sine law"
+        assert not position.any(), "a panned fader needs the sine law"
         boost = law * math.sqrt(2.0)
-    theta = (1.0 + pan) * math.pi / 4.0
-    return volume * boost * np.array([[math.cos(theta)], [math.sin(theta)]])
+    theta = (1.0 + position) * math.pi / 4.0
+    return volume * boost * np.stack([np.cos(theta), np.sin(theta)])
 
 
 def slider_names(jsfx: Path) -> list[str]:
@@ -181,36 +189,47 @@ def play_items(track: Tree, *, frames: int, rate_hz: int, folder: Path) -> np.nd
     return -out if track.numbers("IPHASE") == [1] else out
 
 
-def envelope_gains(chunks: list[Tree], *, frames: int, rate_hz: int) -> np.ndarray:
-    """Gain at every sample of a volume envelope that is multiplied with the fader, scaled by amplitude."""
+def envelope_course(chunks: list[Tree], *, frames: int, rate_hz: int, rest: float) -> np.ndarray:
+    """Value at every sample of an envelope of straight lines; `rest` where there is none."""
     if not chunks:
-        return np.ones(frames)
+        return np.full(frames, rest)
     (envelope,) = chunks
     lines = [c for c in envelope.children if isinstance(c, list)]
-    assert envelope.numbers("ACT")[0] == 1 and envelope.numbers("VOLTYPE") == [0]
+    # Volumes have a scaling, pans have none.
+    scalings = [float(str(c[1])) for c in lines if c[0] == "VOLTYPE"]
+    assert envelope.numbers("ACT")[0] == 1 and scalings == ([] if "PAN" in envelope.name else [0])
     points = [[float(str(v)) for v in c[1:]] for c in lines if c[0] == "PT"]
     assert points and all(len(p) == 3 and p[2] == 0 for p in points), (
-        "every point has a time, a gain and a line to the next"
+        "every point has a time, a value and a line to the next"
     )
-    gains = np.full(frames, points[0][1])
+    values = np.full(frames, points[0][1])
     for (start_s, start, _), (end_s, end, _) in itertools.pairwise(points):
         assert end_s > start_s >= 0
         first, last = math.ceil(start_s * rate_hz), min(math.ceil(end_s * rate_hz), frames)
         position = (np.arange(first, last) / rate_hz - start_s) / (end_s - start_s)
-        gains[first:last] = start + (end - start) * position
-        gains[last:] = end
-    return gains
+        values[first:last] = start + (end - start) * position
+        values[last:] = end
+    return values
 
 
 def receives(track: Tree) -> list[tuple[int, float]]:
     """Index of the sending track and gain of each receive; only plain post-fader sends are accepted."""
-    found = []
-    for line in track.children:
-        if isinstance(line, list) and line[0] == "AUXRECV":
-            source, mode, gain, *rest = line[1:]
-            assert [str(v) for v in rest] == ["0", "0", "0", "0", "0", "0", "-1:U", "0", "-1", ""], line
+    return [(source, gain) for source, gain, _ in moving_receives(track)]
+
+
+def moving_receives(track: Tree) -> list[tuple[int, float, list[Tree]]]:
+    """The same with the envelopes of each receive, which stand behind its line."""
+    found: list[tuple[int, float, list[Tree]]] = []
+    for item in track.children:
+        if isinstance(item, Tree):
+            assert item.name not in ("AUXPANENV", "AUXMUTEENV")
+            if item.name == "AUXVOLENV":
+                found[-1][2].append(item)
+        elif item[0] == "AUXRECV":
+            source, mode, gain, *rest = item[1:]
+            assert [str(v) for v in rest] == ["0", "0", "0", "0", "0", "0", "-1:U", "0", "-1", ""], item
             assert float(str(mode)) == 0 and float(str(gain)) >= 0
-            found.append((whole(float(str(source))), float(str(gain))))
+            found.append((whole(float(str(source))), float(str(gain)), []))
     return found
 
 
@@ -244,10 +263,14 @@ def render_project(path: Path) -> np.ndarray:
         parent if track.numbers("MAINSEND")[0] else -1 for track, parent in zip(tracks, parents(project), strict=True)
     ]
 
-    def finish(audio: np.ndarray, *, chains: list[Tree], fader: list[float], envelopes: list[Tree]) -> np.ndarray:
+    def course(envelopes: list[Tree], rest: float) -> np.ndarray:
+        return envelope_course(envelopes, frames=frames, rate_hz=rate_hz, rest=rest)
+
+    def finish(
+        audio: np.ndarray, *, chains: list[Tree], fader: list[float], volume: list[Tree], pan: list[Tree]
+    ) -> np.ndarray:
         audio = run_chain(chains, audio, rate_hz=rate_hz, folder=folder)
-        gains = envelope_gains(envelopes, frames=frames, rate_hz=rate_hz)
-        return audio * fader_gains(fader, project_law=project_law) * gains
+        return audio * fader_gains(fader, project_law=project_law, envelope=course(pan, 0.0)) * course(volume, 1.0)
 
     @functools.cache
     def output(index: int) -> np.ndarray:
@@ -256,9 +279,15 @@ def render_project(path: Path) -> np.ndarray:
         assert track.numbers("AUTOMODE") == [0]
         audio = play_items(track, frames=frames, rate_hz=rate_hz, folder=folder)
         audio = audio + sum(output(i) for i, parent in enumerate(folder_of) if parent == index)
-        audio = audio + sum(gain * output(source) for source, gain in receives(track))
+        audio = audio + sum(
+            gain * course(envelopes, 1.0) * output(source) for source, gain, envelopes in moving_receives(track)
+        )
         return finish(
-            audio, chains=track.blocks("FXCHAIN"), fader=track.numbers("VOLPAN"), envelopes=track.blocks("VOLENV2")
+            audio,
+            chains=track.blocks("FXCHAIN"),
+            fader=track.numbers("VOLPAN"),
+            volume=track.blocks("VOLENV2"),
+            pan=track.blocks("PANENV2"),
         )
 
     total = np.zeros((2, frames)) + sum(output(i) for i, parent in enumerate(folder_of) if parent is None)
@@ -267,5 +296,6 @@ def render_project(path: Path) -> np.ndarray:
         total,
         chains=project.blocks("MASTERFXLIST"),
         fader=project.numbers("MASTER_VOLUME"),
-        envelopes=project.blocks("MASTERVOLENV2"),
+        volume=project.blocks("MASTERVOLENV2"),
+        pan=project.blocks("MASTERPANENV2"),
     )

@@ -6,7 +6,7 @@ import io
 import math
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +22,7 @@ import mixbridge
 from mixbridge.bridge.audio import as_stereo, read_audio
 from mixbridge.bridge.choices import DEFAULT_SUITES
 from mixbridge.bridge.errors import SessionFileError
-from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Processor, Stem, VolumePoint
+from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, PanPoint, Processor, Stem, VolumePoint
 from mixbridge.bridge.hosting.pool import PluginPool
 from mixbridge.bridge.processors.equations import db_to_gain, gain_to_db, pan_gains
 from mixbridge.bridge.processors.reference import apply_processor, eq_sections
@@ -144,7 +144,11 @@ def assert_same_mixer(project: ReadProject, session: Session, made: DawProjectPl
         assert [(s.destination, s.type) for s in track.sends] == [
             (channel_of[s.target].channel_id, "post") for s in child.strip.sends
         ]
-        assert np.allclose([s.volume.value for s in track.sends], [s.gain for s in child.strip.sends], atol=1e-11)
+        for found, send in zip(track.sends, child.strip.sends, strict=True):
+            moving = made.channels[child.strip.id].sends.get(send.target, ())
+            assert found.volume.value == pytest.approx(moving[0][1] if moving else send.gain, abs=1e-11)
+            assert bool(moving) == bool(send.volume)
+            assert_same_points(found.volume_points, moving)
     assert project.tracks[-1].role == "master" and not project.tracks[-1].destination
     for strip_id, track in channel_of.items():
         channel = made.channels[strip_id]
@@ -154,11 +158,16 @@ def assert_same_mixer(project: ReadProject, session: Session, made: DawProjectPl
         assert [d.element for d in track.devices] == [d.element for d in channel.devices]  # type: ignore[union-attr]
         for found, wanted in zip(track.devices, channel.devices, strict=True):
             assert_same_device(found, wanted)  # type: ignore[arg-type]
-        # What holds before the first point is said by a point of its own.
-        begun = channel.volume and channel.volume[0][0] > 0.0
-        points = [(0.0, channel.volume[0][1]), *channel.volume] if begun else channel.volume
-        assert len(track.volume_points) == len(points)
-        assert np.allclose(np.array(track.volume_points), np.array(points), atol=1e-11)
+        assert_same_points(track.volume_points, channel.volume)
+        assert_same_points([(time_s, 2 * p - 1) for time_s, p in track.pan_points], channel.pan_points)
+
+
+def assert_same_points(found: Sequence[tuple[float, float]], wanted: Sequence[tuple[float, float]]) -> None:
+    # What holds before the first point is said by a point of its own.
+    begun = wanted and wanted[0][0] > 0.0
+    points = [(0.0, wanted[0][1]), *wanted] if begun else wanted
+    assert len(found) == len(points)
+    assert np.allclose(np.array(found), np.array(points), atol=1e-11)
 
 
 def assert_same_device(found: BuiltIn, wanted: BuiltIn) -> None:
@@ -475,9 +484,15 @@ def test_every_setting_that_sounds_is_written_or_lost(kind: str) -> None:
 @given(graph=routed(("gain_pan",)))
 def test_gains_pans_sends_and_automation_sound_like_the_graph(graph: MixGraph) -> None:
     """Rendered from the file alone, with our pan law."""
+    # A pan in front of one that moves is a loss of its own.
+    moving = {p.id for c in graph.channels() if c.pan for p in graph.chain(c.id)}
+    centred = [
+        n.model_copy(update={"parameters": n.parameters | {"pan": 0.0}}) if n.id in moving else n for n in graph.nodes
+    ]
+    graph = graph.rebuilt(centred, graph.edges)
     # Times are written in whole picoseconds: points nearer to each other become a jump.
-    channels = list(graph.channels())
-    assume(all(b.time_s - a.time_s > 1e-9 for c in channels for a, b in pairwise(c.volume)))
+    curves = [curve for c in graph.channels() for curve in (c.volume, c.pan)] + [e.volume for e in graph.edges]
+    assume(all(b.time_s - a.time_s > 1e-9 for curve in curves for a, b in pairwise(curve)))
     with tempfile.TemporaryDirectory() as root:
         path = exported(graph, Path(root))
         project = read_dawproject(path)
@@ -515,7 +530,7 @@ def rendered(path: Path, project: ReadProject, session: Session) -> np.ndarray:
         if track.destination:
             buses[track.destination] += out
         for send in track.sends:
-            buses[send.destination] += send.volume.value * out
+            buses[send.destination] += course(send.volume_points, send.volume.value, session) * out
     return out
 
 
@@ -523,11 +538,29 @@ def mixed(track: ReadTrack, audio: np.ndarray, session: Session) -> np.ndarray:
     for device in track.devices:
         assert isinstance(device, BuiltIn) and not device.bands
         audio = audio * db_to_gain(sum(quantity.value for quantity in device.settings.values()))
-    audio = audio * np.array(pan_gains(2.0 * track.pan.value - 1.0, xp=math))[:, None]
-    if not track.volume_points:
-        return audio * track.volume.value
-    times, values = zip(*track.volume_points, strict=True)
-    return np.asarray(audio * np.interp(np.arange(session.frames) / session.sample_rate_hz, times, values))
+    pan = 2.0 * course(track.pan_points, track.pan.value, session) - 1.0
+    return audio * np.stack(pan_gains(pan, xp=np)) * course(track.volume_points, track.volume.value, session)
+
+
+def course(points: Sequence[tuple[float, float]], rest: float, session: Session) -> np.ndarray:
+    """A parameter at every sample; `rest` where it stands still."""
+    if not points:
+        return np.full(session.frames, rest)
+    times, values = zip(*points, strict=True)
+    return np.interp(np.arange(session.frames) / session.sample_rate_hz, times, values)
+
+
+def test_a_pan_that_moves_is_written_and_one_before_it_is_lost(tmp_path: Path) -> None:
+    ride = [PanPoint(time_s=0.05, pan=-0.25), PanPoint(time_s=0.1, pan=0.5)]
+    project = read_dawproject(exported(one_track(pan=ride), tmp_path))
+    track = track_of(project, "track")
+    assert track.pan_points == ((0.0, 0.375), (0.05, 0.375), (0.1, 0.75)) and track.pan.value == 0.375
+    moving = one_track(("gain_pan", {"gain_db": -3.0, "pan": 0.4}, 1.0), pan=ride)
+    _, made = planned(moving)
+    assert [loss.what.partition(":")[0] for loss in made.losses] == ["pan 0.4 before a pan that moves", "pan 0.5"]
+    assert made.channels["t"].gain == pytest.approx(
+        db_to_gain(-3.0) * math.hypot(*pan_gains(0.4, xp=math)) / math.sqrt(2)
+    )
 
 
 # ---------------------------------------------------------------------------- plugins

@@ -165,6 +165,7 @@ def table_rows(text: str) -> list[list[str]]:
     [
         ("The graph", "MixGraph"),
         ("Volume automation", "VolumePoint"),
+        ("Pan automation", "PanPoint"),
         ("Tempo", "TempoMap"),
         ("Tempo point", "TempoPoint"),
         ("Marker", "Marker"),

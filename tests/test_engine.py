@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 
+from mixbridge.bridge.errors import GraphError
 from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, Processor, Stem, VolumePoint, volume_gains
 from mixbridge.bridge.metrics import LOSS_RATE_HZ
 from mixbridge.bridge.processors.specs import SEND_LEVEL, spec_of
@@ -45,7 +46,7 @@ def sounds() -> list[np.ndarray]:
 @settings(
     max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
 )
-@given(graph=routed(LINEAR_KINDS))
+@given(graph=routed(LINEAR_KINDS, searched=True))
 def test_a_graph_with_sends_and_automation_nulls_against_the_reference(
     graph: MixGraph, sounds: list[np.ndarray]
 ) -> None:
@@ -55,6 +56,17 @@ def test_a_graph_with_sends_and_automation_nulls_against_the_reference(
     stems = {s.id: sounds[i] for i, s in enumerate(graph.stems)}
     expected = render_graph(graph, lambda stem: stems[stem.id])
     assert null_db(rendered_by_the_engine(graph, stems), expected) < -60.0
+
+
+@given(graph=routed(LINEAR_KINDS))
+@settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+def test_pans_and_sends_that_move_are_refused_and_never_dropped(graph: MixGraph) -> None:
+    moves = any(c.pan for c in graph.channels()) or any(e.volume for e in graph.edges)
+    if moves:
+        with pytest.raises(GraphError, match="pan and sends has no twin"):
+            plan_of(graph)
+    else:
+        plan_of(graph)
 
 
 def band(*, volume: list[VolumePoint] | None = None) -> MixGraph:

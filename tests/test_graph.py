@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,15 @@ from hypothesis import strategies as st
 from mixbridge.bridge.choices import DEFAULT_CONSOLE
 from mixbridge.bridge.console import build_console, load_console
 from mixbridge.bridge.errors import GraphError, ParameterError
-from mixbridge.bridge.graph import MixGraph, Stem, VolumePoint, volume_gains
+from mixbridge.bridge.graph import (
+    MixGraph,
+    PanPoint,
+    Processor,
+    Stem,
+    VolumePoint,
+    pan_automation_gains,
+    volume_gains,
+)
 from mixbridge.bridge.processors.specs import SPECS, spec_of
 from mixbridge.bridge.render import buses_inner_first, render_graph
 
@@ -302,6 +312,80 @@ def test_volume_automation_is_linear_in_amplitude_and_held_at_its_ends() -> None
     gains = volume_gains(points, frames=40, sample_rate_hz=10)
     np.testing.assert_allclose(gains[[0, 10, 15, 20, 39]], [1.0, 1.0, 0.55, 0.1, 0.1], atol=1e-12)
     assert np.all(volume_gains([], frames=7, sample_rate_hz=10) == 1.0)
+
+
+def test_pan_automation_is_linear_in_position_and_follows_the_law_of_every_pan() -> None:
+    points = [PanPoint(time_s=1.0, pan=0.0), PanPoint(time_s=2.0, pan=-1.0)]
+    left, right = pan_automation_gains(points, frames=40, sample_rate_hz=10)
+    np.testing.assert_allclose(left[[0, 10, 20, 39]], [1.0, 1.0, np.sqrt(2), np.sqrt(2)], atol=1e-12)
+    np.testing.assert_allclose(right[[0, 10, 20, 39]], [1.0, 1.0, 0.0, 0.0], atol=1e-12)
+    assert left[15] == pytest.approx(np.sqrt(2) * np.cos(np.pi / 8), abs=1e-12)
+    np.testing.assert_allclose(left**2 + right**2, 2.0, atol=1e-12)
+    assert np.all(pan_automation_gains([], frames=7, sample_rate_hz=10) == np.ones((2, 7)))
+
+
+def _moving() -> MixGraph:
+    """A track and a group that send to a room, the track's pan and its send moving."""
+    graph = _sending()
+    pan = [PanPoint(time_s=0.0, pan=-1.0), PanPoint(time_s=0.05, pan=0.5)]
+    ride = [VolumePoint(time_s=0.0, gain_db=0.0), VolumePoint(time_s=0.05, gain_db=-20.0)]
+    nodes = [n if isinstance(n, Processor) else n.model_copy(update={"pan": pan}) for n in graph.nodes]
+    return graph.rebuilt(
+        nodes, [e.model_copy(update={"volume": ride if e.send_db is not None else []}) for e in graph.edges]
+    )
+
+
+def test_a_render_follows_pans_and_sends_that_move() -> None:
+    graph = _moving().without({"kick/eq", "room/reverb"})
+    assert all(c.pan for c in graph.channels()) and all(e.volume for e in graph.all_sends().values())
+    random = np.random.default_rng(1)
+    audio = {s.id: random.standard_normal((2, 4410)) for s in graph.stems}
+    places = np.arange(4410) / graph.sample_rate_hz
+    theta = np.pi / 4 * (1.0 + np.interp(places, [0.0, 0.05], [-1.0, 0.5]))
+    pan = np.sqrt(2) * np.stack([np.cos(theta), np.sin(theta)])
+    sent = pan * audio["kick"] * 10 ** (-12 / 20) * np.interp(places, [0.0, 0.05], [1.0, 0.1])
+    expected = pan * (pan * (audio["kick"] + audio["bass"]) + pan * sent)
+    np.testing.assert_allclose(render_graph(graph, lambda stem: audio[stem.id]), expected, atol=1e-12)
+
+
+def test_copies_keep_what_moves() -> None:
+    graph = _moving()
+    moving = {c.id: c.pan for c in graph.channels()}
+    for copy in (graph.tidied(), graph.without({"kick/eq"}), MixGraph.from_json(graph.to_json())):
+        assert {c.id: c.pan for c in copy.channels()} == moving
+        assert {k: e.volume for k, e in copy.all_sends().items()} == {k: e.volume for k, e in graph.all_sends().items()}
+
+
+def test_a_file_without_moving_pans_and_sends_says_nothing_of_them() -> None:
+    data = json.loads(_sending().to_json())
+    assert not any("pan" in node for node in data["nodes"]) and not any("volume" in edge for edge in data["edges"])
+    moving = json.loads(_moving().to_json())
+    stems = [n["pan"] for n in moving["nodes"] if n["type"] == "stem"]
+    assert stems == 2 * [[{"time_s": 0.0, "pan": -1.0}, {"time_s": 0.05, "pan": 0.5}]]
+    assert [len(e["volume"]) for e in moving["edges"] if "volume" in e] == [2]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d["nodes"][0]["pan"][1].update(pan=1.5), "nodes.0.pan.1.pan: pan: 1.5 is outside -1 to 1"),
+        (lambda d: d["nodes"][0]["pan"][1].update(time_s=-1.0), "nodes.0.pan.1.time_s"),
+        (lambda d: d["nodes"][0]["pan"].reverse(), "nodes.0.pan: the times of pan automation must grow"),
+        (lambda d: d["nodes"][0]["pan"][0].update(gain_db=0.0), "nodes.0.pan.0.gain_db"),
+        (lambda d: sent(d)["volume"][0].update(gain_db=13.0), r"edges.\d.volume.0.gain_db: gain_db: 13.0 is outside"),
+        (lambda d: sent(d)["volume"].reverse(), r"edges.\d.volume: the times of volume automation must grow"),
+        (lambda d: d["edges"][0].update(volume=sent(d)["volume"]), "edges.0.volume: only sends have automation"),
+    ],
+)  # fmt: skip
+def test_damaged_automation_is_named(change: Callable[[Any], None], words: str) -> None:
+    data = json.loads(_moving().to_json())
+    change(data)
+    with pytest.raises(GraphError, match=words):
+        MixGraph.from_json(json.dumps(data))
+
+
+def sent(data: Any) -> Any:
+    return next(edge for edge in data["edges"] if "volume" in edge)
 
 
 def test_a_render_follows_sends_and_automation() -> None:

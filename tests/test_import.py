@@ -17,7 +17,7 @@ from mixbridge.bridge.errors import SessionFileError
 from mixbridge.bridge.graph import MixGraph
 from mixbridge.bridge.import_session import import_session
 from mixbridge.cli import app
-from mixbridge.exporters.chain import Chain, Channel, Send, Source, VolumePoint
+from mixbridge.exporters.chain import Chain, Channel, PanPoint, Send, Source, VolumePoint
 from mixbridge.exporters.pedalboard import export_pedalboard
 from mixbridge.exporters.reaper.project import export_reaper
 
@@ -139,6 +139,47 @@ def test_a_jump_of_automation_takes_one_sample_and_what_is_too_loud_goes_to_the_
     assert stem.volume[2].time_s - stem.volume[1].time_s == pytest.approx(1 / 44100)
     (fader,) = found.graph.processors
     assert fader.parameters == {"gain_db": 6.0, "pan": 0.0}
+
+
+def test_a_pan_that_moves_stays_one_and_the_faders_own_becomes_a_processor(tmp_path: Path) -> None:
+    points = tuple(PanPoint(time_s=t, pan=p) for t, p in ((0.0, -0.5), (0.01, -0.5), (0.01, 1.0)))
+    found = import_session(chain_of(tmp_path, lambda given: Channel(**given, pan=0.25, pan_points=points)))  # type: ignore[arg-type]
+    (stem,) = found.graph.stems
+    assert [p.pan for p in stem.pan] == [-0.5, -0.5, 1.0]
+    assert stem.pan[2].time_s - stem.pan[1].time_s == pytest.approx(1 / 44100)
+    assert [p.parameters for p in found.graph.processors] == [{"gain_db": 0.0, "pan": 0.25}]
+
+
+@pytest.mark.parametrize(
+    ("level_db", "gains_db", "send_db", "expected"),
+    [
+        (0.0, [-6.0, -12.0], 0.0, [-6.0, -12.0]),
+        (0.0, [-55.0, -140.0], -60.0, [5.0, -80.0]),
+        (6.0, [18.0, 0.0], 12.0, [12.0, -6.0]),
+        (-90.0, [40.0, 0.0], -60.0, [10.0, -30.0]),
+        (20.0, [-30.0, 4.0], 12.0, [-22.0, 12.0]),
+        (0.0, [0.0, -300.0], 0.0, [0.0, -80.0]),
+    ],
+)
+def test_the_level_of_a_send_that_moves_is_shared_between_both_ranges(
+    tmp_path: Path, level_db: float, gains_db: list[float], send_db: float, expected: list[float]
+) -> None:
+    points = tuple(VolumePoint(time_s=0.01 * i, gain_db=g) for i, g in enumerate(gains_db))
+    send = Send(target="b", gain=10 ** (level_db / 20), volume=points)
+    path = chain_of(tmp_path, lambda given: Channel(**(given | {"parent": "m", "sends": (send,)})))  # type: ignore[arg-type]
+    ((_, edge),) = import_session(path).graph.all_sends().items()
+    assert edge.send_db == pytest.approx(send_db) and [p.gain_db for p in edge.volume] == pytest.approx(expected)
+
+
+def test_a_send_that_moves_beyond_every_range_is_refused_or_left_out(tmp_path: Path) -> None:
+    def sending(gain_db: float) -> Path:
+        send = Send(target="b", gain=1.0, volume=(VolumePoint(time_s=0.0, gain_db=gain_db),))
+        return chain_of(tmp_path, lambda given: Channel(**(given | {"parent": "m", "sends": (send,)})))  # type: ignore[arg-type]
+
+    with pytest.raises(SessionFileError, match=r"send: .*turn it down"):
+        import_session(sending(25.0))
+    found = import_session(sending(-150.0))
+    assert not found.graph.all_sends() and any("a send below -140 dB" in note for note in found.notes)
 
 
 def test_a_send_that_is_too_loud_is_refused_and_one_that_is_silent_left_out(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ from mixbridge.exporters.chain import (
     Chain,
     Channel,
     Insert,
+    PanPoint,
     PluginInfo,
     Send,
     Source,
@@ -522,6 +523,7 @@ def test_a_failed_export_leaves_the_old_one(exported: Callable[..., Path], tmp_p
 # --------------------------------------------------------------------------- chain.json
 
 
+PANS = (PanPoint(time_s=0.0, pan=-1.0), PanPoint(time_s=1.0, pan=0.5))
 POINTS = (VolumePoint(time_s=0.0, gain_db=-120.0), VolumePoint(time_s=1.5, gain_db=20.0))
 
 
@@ -541,7 +543,8 @@ def small_chain() -> Chain:
         name="x", sample_rate_hz=44100, frames=10, suites="lsp",
         channels=(
             Channel(id="k", name="kick", kind="track", parent="m", source=source, inserts=inserts, gain=0.3, pan=-1.0,
-                    volume=VolumePoint.copies(POINTS), sends=(Send(target="r", gain=0.1),)),
+                    volume=VolumePoint.copies(POINTS), pan_points=PANS,
+                    sends=(Send(target="r", gain=0.1, volume=VolumePoint.copies(POINTS)),)),
             Channel(id="r", name="room", kind="bus", parent="m"),
             Channel(id="m", name="Master", kind="master", volume=VolumePoint.copies(POINTS[:1])),
         ),
@@ -561,10 +564,20 @@ def test_a_chain_of_version_1_is_read(tmp_path: Path) -> None:
     data["schema_version"] = 1
     for channel in data["channels"]:
         del channel["sends"], channel["volume"]
+        channel.pop("pan_points", None)
     (tmp_path / "chain.json").write_text(json.dumps(data))
     loaded = Chain.load(tmp_path / "chain.json")
-    bare = [c.model_copy(update={"sends": (), "volume": ()}) for c in small_chain().channels]
+    bare = [c.model_copy(update={"sends": (), "volume": (), "pan_points": ()}) for c in small_chain().channels]
     assert loaded == small_chain().model_copy(update={"channels": tuple(bare)})
+
+
+def test_a_chain_without_moving_pans_and_sends_says_nothing_of_them() -> None:
+    channels = json.loads(small_chain().to_json())["channels"]
+    assert ["pan_points" in c for c in channels] == [True, False, False]
+    still = small_chain().channels[0].model_copy(update={"pan_points": (), "sends": (Send(target="r", gain=0.1),)})
+    chain = small_chain().model_copy(update={"channels": (still, *small_chain().channels[1:])})
+    (first, *_) = json.loads(chain.to_json())["channels"]
+    assert "pan_points" not in first and first["sends"] == [{"target": "r", "gain": 0.1}]
 
 
 @given(graph=routed(allowed=("gain_pan",)), random=st.randoms(use_true_random=False))
@@ -600,6 +613,9 @@ def test_channels_that_feed_each_other_are_named() -> None:
         (lambda d: d["channels"][2].update(sends=[{"target": "r", "gain": 1.0}]), "channels.2.sends"),
         (lambda d: d["channels"][0]["volume"].reverse(), "channels.0.volume"),
         (lambda d: d["channels"][0]["volume"][0].update(time_s=-1.0), "channels.0.volume.0.time_s"),
+        (lambda d: d["channels"][0]["pan_points"].reverse(), "channels.0.pan_points"),
+        (lambda d: d["channels"][0]["pan_points"][0].update(pan=-1.5), "channels.0.pan_points.0.pan"),
+        (lambda d: d["channels"][0]["sends"][0]["volume"].reverse(), "channels.0.sends.0.volume"),
         (lambda d: d.update(schema_version=3), "schema_version: 3 is not supported"),
         (lambda d: d["channels"][0].update(parent="nobody"), "channels.0.parent"),
         (lambda d: d["channels"][0].update(source=None), "channels.0.source"),

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from mixbridge.bridge.audio import write_wav
 from mixbridge.bridge.errors import PluginCrashError, PluginError
-from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, Processor, Provenance, Stem, VolumePoint
+from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, PanPoint, Processor, Provenance, Stem, VolumePoint
 from mixbridge.bridge.hosting.pool import PluginPool
 from mixbridge.bridge.processors.reference import apply_processor
 from mixbridge.bridge.processors.specs import spec_of
@@ -27,7 +27,7 @@ from mixbridge.bridge.verify.locate import find_jobs, open_job
 from mixbridge.bridge.verify.polish_bench import Bench, SongLoss, edits
 from mixbridge.bridge.verify.polish_moves import Prober, Surrogate, TwinShop, busiest_starts, room_of
 from mixbridge.bridge.verify.polished import Polished
-from mixbridge.bridge.verify.realise import RenderOptions, faded
+from mixbridge.bridge.verify.realise import RenderOptions, faded, send_gain
 from mixbridge.bridge.verify.results import Verification
 from mixbridge.bridge.verify.run import verify_paths
 from mixbridge.bridge.verify.settings import VerifySettings
@@ -320,8 +320,14 @@ def shared_return(graph: MixGraph) -> MixGraph:
     edges = [e.model_copy(update={"target": "group"}) if e.source == "bass-c" else e for e in graph.edges]
     pairs = [("hall", "hall-d"), ("hall-d", "hall-c"), ("hall-c", "master"), ("group", "master")]
     edges += [Edge(source=a, target=b) for a, b in pairs]
+    swing = [PanPoint(time_s=0.2, pan=-0.5), PanPoint(time_s=0.9, pan=0.7)]
+    nodes = [n.model_copy(update={"pan": swing}) if n.id in ("keys", "group") else n for n in nodes]
     sends = {("keys-i", "hall"): -4.0, ("bass-c", "hall"): -6.0, ("keys-i", "group"): -9.0, ("group", "hall"): -12.0}
-    return graph.rebuilt(nodes, [*edges, *(Edge(source=a, target=b, send_db=db) for (a, b), db in sends.items())])
+    moving = [
+        Edge(source=a, target=b, send_db=db, volume=rides["hall"] if (a, b) == ("keys-i", "hall") else [])
+        for (a, b), db in sends.items()
+    ]
+    return graph.rebuilt(nodes, [*edges, *moving])
 
 
 @pytest.fixture(scope="module")
@@ -357,7 +363,11 @@ def test_legs_are_all_ways_to_the_song(sending: Path, node_id: str) -> None:
         signal = bench.output_of(node_id)
         for leg in bench.legs(node_id):
             if leg.rest is not None:
-                signal = leg.rest(slice(None)) + sum(gain * outs[feeder] for feeder, gain in leg.feeders.items())
+                fed = (
+                    send_gain(sends, frames=signal.shape[1], sample_rate_hz=RATE_HZ) * outs[feeder]
+                    for feeder, sends in leg.feeders.items()
+                )
+                signal = leg.rest(slice(None)) + sum(fed)
             for insert in leg.inserts:
                 signal = apply_processor(
                     insert.type, signal, parameters=insert.parameters, sample_rate_hz=RATE_HZ, mix=insert.mix
@@ -376,6 +386,7 @@ def test_edits_of_sends_and_automation_are_named(sending: Path) -> None:
     for update, words in (
         ({"sends": channels[keys].sends[:1]}, "other sends than in the graph"),
         ({"volume": ()}, "automation changed"),
+        ({"pan_points": ()}, "automation changed"),
         ({"gain": 0.5}, "fader or pan moved"),
     ):
         changed = [*channels[:keys], channels[keys].model_copy(update=update), *channels[keys + 1 :]]

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mixbridge.bridge.errors import AudioFileError, ExportError, MixbridgeError, OutputError
-from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, Processor, Stem, VolumePoint
+from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, PanPoint, Processor, Stem, VolumePoint
 from mixbridge.bridge.processors.specs import SPECS
 from mixbridge.exporters import folder as folder_module
 from mixbridge.exporters.families import colour_of, family_of
@@ -25,7 +25,16 @@ from mixbridge.exporters.reaper.rpp import Block, Word, number, quote
 
 from .dsp import null_db
 from .mixes import NASTY, assert_nulls, reference_render, routed, write_stems
-from .rpp_rebuild import Tree, from_rpp, read_project, receives, render_project, track_depths, track_name
+from .rpp_rebuild import (
+    Tree,
+    from_rpp,
+    moving_receives,
+    read_project,
+    receives,
+    render_project,
+    track_depths,
+    track_name,
+)
 
 NULL_DB = -80.0
 
@@ -60,6 +69,24 @@ def routed_graph(**volumes: list[VolumePoint]) -> MixGraph:
     sends = [Edge(source="g", target="hall", send_db=-6.0), Edge(source="e", target="hall", send_db=-20.5)]
     edges = [*graph.edges, *sends, Edge(source="hall", target="master")]
     return MixGraph.model_validate({**graph.model_dump(), "nodes": nodes, "edges": edges})
+
+
+def panned(graph: MixGraph, **pans: list[tuple[float, float]]) -> MixGraph:
+    """The graph with pan automation, by channel."""
+    nodes = [
+        n.model_copy(update={"pan": [PanPoint(time_s=t, pan=p) for t, p in pans[n.id]]}) if n.id in pans else n
+        for n in graph.nodes
+    ]
+    return graph.rebuilt(nodes, graph.edges)
+
+
+def send_moves(graph: MixGraph, source: str, *, level_db: float, volume: list[VolumePoint]) -> MixGraph:
+    """The graph with another level and automation of the send that leaves a node."""
+    edges = [
+        e.model_copy(update={"send_db": level_db, "volume": volume}) if e.source == source and e.send_db else e
+        for e in graph.edges
+    ]
+    return graph.rebuilt(graph.nodes, edges)
 
 
 def exported(graph: MixGraph, root: Path) -> Path:
@@ -126,10 +153,15 @@ def test_wav_stems_at_the_session_rate_are_copied_byte_for_byte(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("pattern", "db"), [(r"(AUXRECV 0 0 )([\d.]+)", 0.05), (r"(PT 0.1 )([\d.]+)", 0.01), (r"(PT )(0.05)", 0.1)]
-)
+    ("pattern", "db"),
+    [
+        (r"(AUXRECV 0 0 )([\d.]+)", 0.05), (r"(PT 0.1 )([\d.]+)", 0.01), (r"(PT )(0.05)", 0.1),
+        (r"(PT 0.12 -)([\d.]+)", 0.01), (r"(PT )(0.12)", 0.1), (r"(PT 0.17 )([\d.]+)", 0.05),
+    ],
+)  # fmt: skip
 def test_a_broken_send_or_envelope_is_noticed(tmp_path: Path, pattern: str, db: float) -> None:
-    graph = routed_graph(kick=curve((0.05, -9.0), (0.1, 3.0)))
+    graph = panned(routed_graph(kick=curve((0.05, -9.0), (0.1, 3.0))), kick=[(0.02, -0.5), (0.12, 0.75)])
+    graph = send_moves(graph, "g", level_db=-6.0, volume=curve((0.0, 0.0), (0.17, -12.0)))
     path = exported(graph, tmp_path)
     assert_nulls(render_project(path), reference_render(graph, tmp_path / "stems"))
     text, count = re.subn(
@@ -240,9 +272,63 @@ def test_the_fader_takes_over_no_more_than_it_has_room_for(tmp_path: Path) -> No
     assert_nulls(render_project(path), reference_render(graph, tmp_path / "stems"))
 
 
+def test_a_pan_that_moves_has_the_fader_centred_under_the_sine_law(tmp_path: Path) -> None:
+    """Whether REAPER adds an envelope to a pan or replaces it, the same is heard; +1 is left there."""
+    graph = panned(routed_graph(), bass=[(0.05, -1.0), (0.2, 0.25)], master=[(0.1, 0.5)])
+    path = exported(graph, tmp_path)
+    project = read_project(path)
+    drums, _, bass, _ = project.blocks("TRACK")
+    assert bass.numbers("VOLPAN")[:3] == pytest.approx([10 ** (-3 / 20) * np.sqrt(2), 0.0, np.sqrt(0.5)], abs=1e-12)
+    (envelope,) = bass.blocks("PANENV2")
+    assert points_of(envelope) == [[0.05, 1.0, 0], [0.2, -0.25, 0]] and envelope.numbers("ACT") == [1, -1]
+    assert not drums.blocks("PANENV2") and drums.numbers("VOLPAN")[2] == -1
+    # The pan of the graph's own processor stays, in front of the one that moves.
+    assert len(bass.blocks("FXCHAIN")[0].blocks("JS")) == 1
+    assert points_of(project.blocks("MASTERPANENV2")[0]) == [[0.1, -0.5, 0]]
+    assert project.numbers("MASTER_VOLUME")[1:3] == pytest.approx([0.0, np.sqrt(0.5)], abs=1e-12)
+    assert_nulls(render_project(path), reference_render(graph, tmp_path / "stems"), below_db=-120.0)
+
+
+@pytest.mark.parametrize(
+    ("level_db", "top_db", "send_db", "point_db"),
+    [(-6.0, 3.0, 0.0, -3.0), (4.0, 8.0, 6.0, 6.0), (12.0, 12.0, 12.0, 12.0)],
+)
+def test_a_send_that_moves_has_its_level_in_the_envelope_as_far_as_that_reaches(
+    tmp_path: Path, level_db: float, top_db: float, send_db: float, point_db: float
+) -> None:
+    graph = send_moves(routed_graph(), "g", level_db=level_db, volume=curve((0.0, -80.0), (0.2, top_db)))
+    path = exported(graph, tmp_path)
+    hall = read_project(path).blocks("TRACK")[-1]
+    still, moving = moving_receives(hall)
+    assert still == (0, pytest.approx(10 ** (-20.5 / 20)), [])
+    assert 20 * np.log10(moving[1]) == pytest.approx(send_db, abs=1e-9)
+    (envelope,) = moving[2]
+    assert envelope.numbers("VOLTYPE") == [0]
+    assert 20 * np.log10(points_of(envelope)[-1][1]) == pytest.approx(point_db, abs=1e-9)
+    assert_nulls(render_project(path), reference_render(graph, tmp_path / "stems"), below_db=-120.0)
+
+
+def test_points_on_a_line_are_left_out(tmp_path: Path) -> None:
+    times_s = np.linspace(0.0, 0.2, 201)
+    gains = np.interp(times_s, [0.0, 0.1, 0.2], [1.0, 0.25, 0.5])
+    ride = curve(*((float(t), float(20 * np.log10(g))) for t, g in zip(times_s, gains, strict=True)))
+    swing = [
+        (float(t), float(p)) for t, p in zip(times_s, np.interp(times_s, [0.0, 0.05, 0.2], [-1, 1, 0]), strict=True)
+    ]
+    graph = send_moves(panned(routed_graph(kick=ride), kick=swing), "g", level_db=-6.0, volume=ride)
+    path = exported(graph, tmp_path)
+    _, kick, _, hall = read_project(path).blocks("TRACK")
+    found = [kick.blocks("VOLENV2")[0], kick.blocks("PANENV2")[0], moving_receives(hall)[-1][2][0]]
+    assert [[p[0] for p in points_of(e)] for e in found] == [
+        pytest.approx(times) for times in ([0.0, 0.1, 0.2], [0.0, 0.05, 0.2], [0.0, 0.1, 0.2])
+    ]
+    assert_nulls(render_project(path), reference_render(graph, tmp_path / "stems"), below_db=-120.0)
+
+
 def test_an_envelope_of_many_points_keeps_its_lines_short(tmp_path: Path) -> None:
-    times_s = np.sort(np.random.default_rng(1).uniform(0, 0.27, 5000))
-    graph = routed_graph(kick=curve(*((float(t), float(-30 * t)) for t in times_s)))
+    random = np.random.default_rng(1)
+    times_s = np.sort(random.uniform(0, 0.27, 5000))
+    graph = routed_graph(kick=curve(*((float(t), float(random.uniform(-30.0, 0.0))) for t in times_s)))
     path = exported(graph, tmp_path)
     assert max(len(line) for line in path.read_bytes().split(b"\n")) < 1000
     assert len(points_of(read_project(path).blocks("TRACK")[1].blocks("VOLENV2")[0])) == 5000

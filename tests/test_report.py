@@ -26,6 +26,7 @@ from mixbridge.bridge.graph import (
     Master,
     MixGraph,
     Node,
+    PanPoint,
     Processor,
     Provenance,
     Stem,
@@ -320,6 +321,41 @@ def points(*pairs: tuple[float, float]) -> list[VolumePoint]:
 )  # fmt: skip
 def test_volume_automation_is_described_in_words_and_numbers(given: list[VolumePoint], expected: str) -> None:
     assert words.describe_volume(given) == expected
+
+
+def pans(*pairs: tuple[float, float]) -> list[PanPoint]:
+    return [PanPoint(time_s=time_s, pan=pan) for time_s, pan in pairs]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([], ""),
+        (pans((0, -0.35), (2, 1), (3, 0)), "Pan rides: 3 points, 35 % left to hard right"),
+        (pans((1, 0.5), (2, 0.5)), "Pan rides: 50 % right throughout"),
+        (pans((1, 0.0)), "Pan rides: centre throughout"),
+    ],
+)
+def test_pan_automation_is_described_in_words_and_numbers(given: list[PanPoint], expected: str) -> None:
+    assert words.describe_pan(given) == expected
+
+
+def test_a_send_that_moves_says_how_far() -> None:
+    send = Edge(source="a", target="b", send_db=-12.3)
+    assert words.send_words(send) == "-12.3 dB"
+    moving = send.model_copy(update={"volume": points((0, -20), (2, 3))})
+    assert words.send_words(moving) == "-12.3 dB (rides -20 to +3 dB)"
+    assert words.send_words(send.model_copy(update={"volume": points((0, 0.01))})) == "-12.3 dB"
+
+
+def test_the_page_shows_pans_and_sends_that_move(tmp_path: Path, pair: tuple[np.ndarray, np.ndarray]) -> None:
+    graph = routed_graph()
+    nodes = [n.model_copy(update={"pan": pans((0, -1), (1, 0.5))}) if n.id == "s0" else n for n in graph.nodes]
+    edges = [e.model_copy(update={"volume": points((0, -6), (1, 0))}) if e.send_db == 2.0 else e for e in graph.edges]
+    page = page_of(tmp_path, graph.rebuilt(nodes, edges), *pair)
+    text = page.text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "2 points, hard left to 50 % right" in text and "Slap +2 dB (rides -6 to 0 dB)" in text
+    assert len([a for a in page.all("g") if a.get("class", "").startswith("chip ride")]) == 3
 
 
 def nested_graph() -> MixGraph:

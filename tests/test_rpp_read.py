@@ -14,17 +14,18 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 
 from mixbridge.bridge.errors import AudioFileError, MixbridgeError, SessionFileError
-from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, Processor, Stem, VolumePoint
+from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, Processor, Stem, VolumePoint, volume_gains
 from mixbridge.bridge.hosting.pool import PluginPool
 from mixbridge.bridge.processors.equations import db_to_gain
 from mixbridge.bridge.processors.specs import spec_of
-from mixbridge.bridge.verify.realise import render_chain
+from mixbridge.bridge.verify.locate import highest_fader_db
+from mixbridge.bridge.verify.realise import render_chain, send_gain
 from mixbridge.exporters.chain import Chain, Channel, Insert
 from mixbridge.exporters.pedalboard import build_chain
 from mixbridge.exporters.reaper.project import export_reaper
 from mixbridge.exporters.reaper.read import read_project
 from mixbridge.exporters.reaper.tree import tokens_of
-from mixbridge.exporters.session import build_session
+from mixbridge.exporters.session import Session, build_session
 
 from .mixes import assert_nulls, reference_render, routed, write_stems
 from .rpp_rebuild import render_project
@@ -173,14 +174,41 @@ def test_any_graph_comes_back_as_a_chain_that_sounds_the_same(graph: MixGraph) -
         write_stems(graph, Path(folder) / "stems")
         project = export_reaper(graph, stems_dir=Path(folder) / "stems", folder=Path(folder) / "reaper")
         chain = read_project(project, node_ids=[n.id for n in graph.nodes])
-        session = build_session(graph)
-        assert {c.id for c in chain.channels} == {s.id for s in session.strips()}
-        for strip in session.strips():
-            channel = chain.channel(strip.id)
-            assert sends_of(channel) == pytest.approx({s.target: s.gain for s in strip.sends}, rel=1e-9)
-            assert [p.time_s for p in channel.volume] == [p.time_s for p in strip.volume]
+        assert_mixers_agree(chain, build_session(graph, max_fader_db=highest_fader_db("reaper")))
         audio = render_chain(chain, project.parent, pool=no_pool)
         assert_nulls(audio, reference_render(graph, Path(folder) / "stems"))
+
+
+def assert_mixers_agree(chain: Chain, session: Session) -> None:
+    """Automation and sends are the same; a fader may have taken over a part of its volume automation."""
+    assert {c.id for c in chain.channels} == {s.id for s in session.strips()}
+    level = {"frames": chain.frames, "sample_rate_hz": chain.sample_rate_hz}
+    for strip in session.strips():
+        channel = chain.channel(strip.id)
+        assert [p.time_s for p in channel.volume] == [p.time_s for p in strip.volume]
+        lines = [c.gain * volume_gains(c.volume, **level) for c in (channel, strip)]
+        np.testing.assert_allclose(lines[0], lines[1], rtol=1e-9)
+        assert [(p.time_s, p.pan) for p in channel.pan_points] == [(p.time_s, p.pan) for p in strip.pan_points]
+        assert channel.pan == pytest.approx(strip.pan, abs=1e-12)
+        real, wanted = ({s.target: s for s in c.sends} for c in (channel, strip))
+        assert real.keys() == wanted.keys()
+        for target, send in real.items():
+            assert [p.time_s for p in send.volume] == [p.time_s for p in wanted[target].volume]
+            gains = [send_gain((s,), **level) for s in (send, wanted[target])]
+            np.testing.assert_allclose(gains[0], gains[1], rtol=1e-9)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(routed(allowed=("gain_pan", "imager")))
+def test_faders_sends_and_automation_come_back_exactly(graph: MixGraph) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        write_stems(graph, Path(folder) / "stems")
+        project = export_reaper(graph, stems_dir=Path(folder) / "stems", folder=Path(folder) / "reaper")
+        chain = read_project(project, node_ids=[n.id for n in graph.nodes])
+        assert_mixers_agree(chain, build_session(graph, max_fader_db=highest_fader_db("reaper")))
+        audio = render_chain(chain, project.parent, pool=no_pool)
+        assert_nulls(audio, reference_render(graph, Path(folder) / "stems"), below_db=-120.0)
+        assert_nulls(render_project(project), audio, below_db=-120.0)
 
 
 def test_without_a_graph_things_are_called_by_their_names(exported: Path) -> None:
@@ -277,9 +305,26 @@ def test_a_track_that_plays_into_its_sends_alone(edited: Callable[..., Path]) ->
     assert np.abs(heard - unheard).max() > 1e-4
 
 
-def envelope(*points: str, extra: str = "") -> tuple[str, str]:
+def envelope(*points: str, extra: str = "", kind: str = "VOLENV2", behind: str = "MAINSEND 1 0") -> tuple[str, str]:
+    """An edit that puts an envelope behind a line."""
     lines = "".join(f" PT {p}\n" for p in points)
-    return "MAINSEND 1 0", f"MAINSEND 1 0\n<VOLENV2\n ACT 1 -1\n{extra}\n{lines}>"
+    return behind, f"{behind}\n<{kind}\n ACT 1 -1\n{extra}\n{lines}>"
+
+
+def pan_envelope(*points: str, extra: str = "") -> tuple[str, str]:
+    return envelope(*points, extra=extra, kind="PANENV2")
+
+
+#: The first send into the hall comes from the kick, at this level.
+KICK_SEND = f"AUXRECV 2 0 {db_to_gain(-7.5)!r} 0 0 0 0 0 0 -1:U 0 -1 ''"
+
+
+def send_envelope(*points: str, extra: str = "", behind: str = KICK_SEND) -> tuple[str, str]:
+    return envelope(*points, extra=extra, kind="AUXVOLENV", behind=behind)
+
+
+#: A fader that may be panned.
+SINE = ("VOLPAN 1 0 -1 -1 1", "VOLPAN 1 0 0.7071067811865476 -1 1")
 
 
 def test_steps_and_silence_of_an_envelope_are_read(edited: Callable[..., Path], exported: Path) -> None:
@@ -308,6 +353,74 @@ def test_in_read_mode_the_envelope_replaces_the_fader(edited: Callable[..., Path
     override = read(edited(("GLOBAL_AUTO -1", "GLOBAL_AUTO 1")))
     assert override.channel("hall").gain == 1.0 and override.channel("snare").gain == 1.0
     assert override.channel("master").gain == pytest.approx(db_to_gain(-3.0103), rel=1e-4)
+
+
+def test_a_pan_envelope_counts_the_other_way_round(edited: Callable[..., Path]) -> None:
+    path = edited(SINE, pan_envelope("0 1 0", "0.05 -0.5 1", "0.06 0 0"), after=VOX)
+    vox = read(path).channel("vox")
+    assert [(p.time_s, p.pan) for p in vox.pan_points] == [(0.0, -1.0), (0.05, 0.5), (0.06, 0.5), (0.06, 0.0)]
+    assert vox.pan == 0.0 and vox.gain == pytest.approx(1 / np.sqrt(2)) and not vox.volume
+    assert str(vox.pan_points[-1].pan) == "0.0"
+
+
+def test_a_pan_envelope_replaces_the_faders_pan_in_read_mode_alone(edited: Callable[..., Path]) -> None:
+    points = pan_envelope("0 0.5 0")
+    sine = ("VOLPAN 1 0 -1 -1 1", "VOLPAN 0.5 0.25 0.7071067811865476 -1 1")
+    vox = read(edited(("AUTOMODE 0", "AUTOMODE 1"), sine, points, after=VOX)).channel("vox")
+    assert vox.pan == 0.0 and [p.pan for p in vox.pan_points] == [-0.5]
+    # Its volume has no envelope that could.
+    assert vox.gain == pytest.approx(0.5 / np.sqrt(2))
+    with pytest.raises(SessionFileError, match=r"line \d+: VOLPAN: the pan 0.25 adds to a pan envelope; centre"):
+        read(edited(sine, points, after=VOX))
+
+
+def test_a_pan_envelope_in_the_centre_needs_no_pan_law(edited: Callable[..., Path]) -> None:
+    assert read(edited(pan_envelope("0 0 0"), after=VOX)).channel("vox").gain == 1.0
+
+
+def test_the_level_of_a_send_moves(edited: Callable[..., Path], exported: Path) -> None:
+    path = edited(send_envelope("0 1 0", "0.05 0.5 1", "0.06 0 0"), after=HALL)
+    (send,) = read(path).channel("kick").sends
+    assert send.gain == pytest.approx(db_to_gain(-7.5))
+    assert [(p.time_s, p.gain_db) for p in send.volume] == [
+        (0.0, 0.0), (0.05, pytest.approx(-6.0206, abs=1e-4)), (0.06, pytest.approx(-6.0206, abs=1e-4)), (0.06, -300.0)
+    ]  # fmt: skip
+    assert np.abs(rendered(path) - rendered(exported)).max() > 1e-4
+
+
+@pytest.mark.parametrize(("source", "hall", "replaced"), [(0, 0, False), (1, 4, True), (2, 2, True)])
+def test_a_send_plays_by_the_mode_of_its_tracks(
+    edited: Callable[..., Path], source: int, hall: int, replaced: bool
+) -> None:
+    modes = [("AUTOMODE 0", f"AUTOMODE {mode}", where) for mode, where in ((source, KICK), (hall, HALL))]
+    path = edited(*modes, (*send_envelope("0 0.25 0"), HALL))
+    (send,) = read(path).channel("kick").sends
+    assert send.gain == pytest.approx(1.0 if replaced else db_to_gain(-7.5)) and len(send.volume) == 1
+
+
+def test_a_send_at_unity_plays_alike_in_both_modes(edited: Callable[..., Path]) -> None:
+    unity = "AUXRECV 2 0 1 0 0 0 0 0 0 -1:U 0 -1 ''"
+    moving = ((KICK_SEND, unity, HALL), (*send_envelope("0 0.25 0", behind=unity), HALL))
+    one, two = (read(edited(("AUTOMODE 0", f"AUTOMODE {m}", KICK), *moving)).channel("kick").sends for m in (0, 1))
+    assert one == two and one[0].gain == 1.0
+
+
+def test_a_send_with_a_mode_of_its_own_follows_that(edited: Callable[..., Path]) -> None:
+    own = KICK_SEND.replace(" -1 ''", " 1 ''")
+    path = edited((KICK_SEND, own, HALL), (*send_envelope("0 0.25 0", behind=own), HALL))
+    assert read(path).channel("kick").sends[0].gain == 1.0
+
+
+def test_sends_of_one_course_add_up(edited: Callable[..., Path]) -> None:
+    second = "AUXRECV 2 0 0.5 0 0 0 0 0 0 -1:U 0 -1 ''"
+    points = ("0 0.25 0", "0.05 1 0")
+    path = edited(
+        (KICK_SEND, f"{KICK_SEND}\n    {second}", HALL),
+        (*send_envelope(*points), HALL),
+        (*send_envelope(*points, behind=second), HALL),
+    )
+    (send,) = read(path).channel("kick").sends
+    assert send.gain == pytest.approx(db_to_gain(-7.5) + 0.5) and len(send.volume) == 2
 
 
 def test_an_envelope_that_is_switched_off_does_nothing(edited: Callable[..., Path]) -> None:
@@ -358,7 +471,21 @@ def test_a_track_of_two_items_becomes_a_bus_of_two_tracks(exported: Path) -> Non
         (*receive(-1, 0, 1), HALL, "Hall: .*not there"),
         (*receive(2, 3, 1), HALL, "polarity"),
         ("MIDIOUT -1", "AUXRECV\n    MIDIOUT -1", HALL, "Hall: a send without a source"),
-        ("MIDIOUT -1", "<AUXVOLENV\n ACT 1 -1\n PT 0 1 0\n >\n    MIDIOUT -1", HALL, "Hall: AUXVOLENV.*automation"),
+        ("MIDIOUT -1", "<AUXPANENV\n ACT 1 -1\n PT 0 1 0\n >\n    MIDIOUT -1", HALL, "Hall: AUXPANENV.*automation"),
+        ("MIDIOUT -1", "<AUXMUTEENV\n ACT 1 -1\n PT 0 1 0\n >\n    MIDIOUT -1", HALL, "Hall: AUXMUTEENV.*automation"),
+        ("MIDIOUT -1", "<AUXVOLENV\n ACT 1 -1\n PT 0 1 0\n >\n    MIDIOUT -1", VOX, "Käte: AUXVOLENV belongs to no"),
+        ("MAINSEND 1 0", "<PANENV\n ACT 1 -1\n PT 0 1 0\n >\n    MAINSEND 1 0", DRUMS, "Drums: PANENV:.*automation"),
+        (*pan_envelope("0 1 2", "1 0 0"), VOX, "Käte: its pan envelope is curved"),
+        (*pan_envelope("1 1 0", "0 0 0"), VOX, "Käte: its pan envelope .*order"),
+        (*pan_envelope("0 1.5 0"), VOX, "Käte: its pan envelope .*between -1 and 1"),
+        (*pan_envelope("-1 1 0"), VOX, "Käte: its pan envelope .*between -1 and 1"),
+        (*pan_envelope("0 0 0", extra=" POOLEDENVINST 1 0 1"), VOX, "Käte: automation items"),
+        (*pan_envelope("0 0.5 0"), VOX, "VOLPAN: .*pan law"),
+        (*send_envelope("0 1 5", "1 0 0"), HALL, "Hall: the send from .*: its volume envelope is curved"),
+        (*send_envelope("0 1 0", "1 0 0", extra=" VOLTYPE 1"), HALL, "Hall: the send from .*amplitude scaling"),
+        (*send_envelope("0 -1 0"), HALL, "Hall: the send from .*from 0 up"),
+        (*send_envelope("0 1 0", extra=" POOLEDENVINST 1 0 1"), HALL, "Hall: the send from .*automation items"),
+        (KICK_SEND, f"{KICK_SEND}\n{KICK_SEND}\n<AUXVOLENV\n ACT 1 -1\n PT 0 1 0\n>", HALL, "Hall: two sends .*apart"),
         ("MAINSEND 1 0", "<VOLENV\n ACT 1 -1\n PT 0 1 0\n >\n    MAINSEND 1 0", DRUMS, "Drums: VOLENV:.*automation"),
         ("<MASTERVOLENV2", "<MASTERVOLENV", "", "the master: MASTERVOLENV:.*automation"),
         (*envelope("0 1 0", "1 2 0", extra=" VOLTYPE 1"), VOX, "Käte: .*amplitude scaling"),
@@ -394,6 +521,13 @@ def test_what_cannot_be_followed_is_refused_with_its_line(
     path = edited((old, new), after=after)
     with pytest.raises(SessionFileError, match=r"edited\.rpp: line \d+: .*" + words):
         read(path)
+
+
+def test_a_send_that_moves_between_tracks_of_two_modes_is_refused(edited: Callable[..., Path]) -> None:
+    for mode, words in ((1, "modes of two tracks"), (3, "its automation mode")):
+        path = edited(("AUTOMODE 0", f"AUTOMODE {mode}", KICK), (*send_envelope("0 0.25 0"), HALL))
+        with pytest.raises(SessionFileError, match=rf"line \d+: Hall: the send from .*{words}"):
+            read(path)
 
 
 def test_sends_that_lead_back_are_refused(edited: Callable[..., Path]) -> None:

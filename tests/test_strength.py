@@ -129,7 +129,7 @@ def test_any_graph_at_any_strength_is_a_graph(graph: MixGraph, amounts: dict[str
     for part in (p for p, amount in amounts.items() if amount == 0.0 and p in SPECS and p not in ("delay", "reverb")):
         assert not any(p.type == part for p in found.processors)
     if amounts.get("automation") == 0.0:
-        assert not any(c.volume for c in found.channels())
+        assert not any(c.volume or c.pan for c in found.channels()) and not any(e.volume for e in found.edges)
 
 
 @given(graph=routed())

@@ -29,6 +29,7 @@ from mixbridge.bridge.graph import (
     Master,
     MixGraph,
     Node,
+    PanPoint,
     Processor,
     Provenance,
     Stem,
@@ -113,6 +114,8 @@ def with_sends(graph: MixGraph, *, suite: str) -> MixGraph:
         "master": [VolumePoint(time_s=2.5, gain_db=0.0), VolumePoint(time_s=3.2, gain_db=-80.0)],
     }
     nodes = [n.model_copy(update={"volume": rides[n.id]}) if n.id in rides else n for n in nodes]
+    swing = [PanPoint(time_s=0.5, pan=-0.6), PanPoint(time_s=2.5, pan=0.8)]
+    nodes = [n.model_copy(update={"pan": swing}) if n.id in ("vox", "hall") else n for n in nodes]
     chains = [("hall", "hall-d"), ("hall-d", "hall-gp"), ("hall-gp", "master"), ("slap", "drums")]
     sends = [
         ("kick-gp", "hall", -6.0),
@@ -121,7 +124,8 @@ def with_sends(graph: MixGraph, *, suite: str) -> MixGraph:
         ("drums-eq", "hall", -15.0),
     ]
     edges = [*graph.edges, *(Edge(source=a, target=b) for a, b in chains)]
-    return graph.rebuilt(nodes, [*edges, *(Edge(source=a, target=b, send_db=level) for a, b, level in sends)])
+    moving = [Edge(source=a, target=b, send_db=level, volume=swell if a == "vox-r" else []) for a, b, level in sends]
+    return graph.rebuilt(nodes, [*edges, *moving])
 
 
 def write_song(
@@ -562,10 +566,12 @@ def test_a_project_with_sends_and_automation_nulls(tmp_path: Path) -> None:
     [
         (lambda c: c["vox"]["sends"][0].update(gain=1.0), "vox>hall", "send", "to hall: level moved"),
         (lambda c: c["master"]["volume"].clear(), "master:volume", "volume", "automation changed"),
+        (lambda c: c["vox"]["pan_points"][0].update(pan=1.0), "vox:volume", "volume", "automation changed"),
+        (lambda c: c["vox"]["sends"][0]["volume"][0].update(gain_db=6.0), "vox>hall", "send", "to hall: level moved"),
         (lambda c: [p.update(gain_db=p["gain_db"] + 3.0) for p in c["drums"]["volume"]], "drums:fader", "fader",
          "fader or pan moved"),
     ],
-    ids=["send", "automation", "level of automation"],
+    ids=["send", "automation", "pan", "send that moves", "level of automation"],
 )  # fmt: skip
 def test_a_changed_send_or_ride_is_named_and_blamed(
     sending: tuple[Path, Verification],

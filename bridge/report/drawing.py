@@ -16,10 +16,21 @@ import numpy as np
 import numpy.typing as npt
 import scipy.signal
 
-from ..graph import Breakpoint, Bus, Master, MixGraph, Processor, Stem, volume_gains
+from ..graph import (
+    Breakpoint,
+    Bus,
+    Master,
+    MixGraph,
+    PanBreakpoint,
+    Processor,
+    Stem,
+    Timed,
+    pan_positions,
+    volume_gains,
+)
 from ..processors.equations import compressor_gain_db, db_to_gain, gate_gain_db, saturated, saturation_shape
 from ..processors.reference import eq_sections
-from .words import channel_kind, describe_processor, describe_volume, send_text, short_label
+from .words import channel_kind, describe_pan, describe_processor, describe_volume, send_text, send_words, short_label
 
 BOX_WIDTH, BOX_HEIGHT, BOX_GAP = 56.0, 22.0, 8.0
 BLOCK_HEIGHT, BLOCK_PADDING, ROW_GAP, COLUMN_GAP = 56.0, 10.0, 12.0, 72.0
@@ -147,7 +158,7 @@ def draw_graph(graph: MixGraph) -> Drawing:
 
 
 def _slots(graph: MixGraph, channel: Stem | Bus | Master) -> int:
-    return len(graph.chain(channel.id)) + bool(channel.volume) + len(graph.sends(channel.id))
+    return len(graph.chain(channel.id)) + bool(channel.volume) + bool(channel.pan) + len(graph.sends(channel.id))
 
 
 def _columns(graph: MixGraph) -> dict[str, int]:
@@ -215,17 +226,28 @@ def _block(graph: MixGraph, channel: Stem | Bus | Master, *, x: float, row: floa
 
 def _chips(graph: MixGraph, channel: Stem | Bus | Master, *, x: float, y: float) -> Iterator[Chip]:
     top = y + BLOCK_HEIGHT - BOX_HEIGHT - 8.0
-    if channel.volume:
-        times_s, gain_db = _ride(channel.volume, duration_s=ride_span_s(graph, channel.volume))
+    for words, times_s, share in _rides(graph, channel):
         left, inside = x + 4.0, BOX_WIDTH - 8.0
         across = left + inside * times_s / max(float(times_s[-1]), 1e-9)
-        path = _path(across, top + 3.0 + (BOX_HEIGHT - 6.0) * _ride_share(gain_db))
-        yield Chip(x, top, "ride", "", describe_volume(channel.volume), path)
+        path = _path(across, top + 3.0 + (BOX_HEIGHT - 6.0) * share)
+        yield Chip(x, top, "ride", "", words, path)
         x += BOX_WIDTH + BOX_GAP
     for send in graph.sends(channel.id):
-        text = f"Send to {graph.channel(send.target).name}: {send_text(send)}"
+        text = f"Send to {graph.channel(send.target).name}: {send_words(send)}"
         yield Chip(x, top, "send", f"\N{RIGHTWARDS ARROW} {send_text(send).removesuffix(' dB')}", text)
         x += BOX_WIDTH + BOX_GAP
+
+
+def _rides(
+    graph: MixGraph, channel: Stem | Bus | Master
+) -> Iterator[tuple[str, npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
+    """Each automation of a channel: in words, its times (s), and its heights, 0 at the top."""
+    if channel.volume:
+        times_s, gain_db = _ride(channel.volume, duration_s=ride_span_s(graph, channel.volume))
+        yield describe_volume(channel.volume), times_s, _ride_share(gain_db)
+    if channel.pan:
+        times_s, pan = _pan_ride(channel.pan, duration_s=ride_span_s(graph, channel.pan))
+        yield describe_pan(channel.pan), times_s, _pan_share(pan)
 
 
 def shorten(text: str, *, cells: int) -> str:
@@ -266,14 +288,14 @@ def _send_wires(graph: MixGraph, blocks: dict[str, Block]) -> Iterator[SendWire]
         # Groups get their main inputs in the middle.
         into = _middle(target) + 0.25 * BLOCK_HEIGHT
         path = f"M{right:.1f} {bottom:.1f}H{lane:.1f}V{into:.1f}H{target.x:.1f}"
-        yield SendWire(path, f"{source.full_name} to {target.full_name}: {send_text(send)}")
+        yield SendWire(path, f"{source.full_name} to {target.full_name}: {send_words(send)}")
 
 
 # ------------------------------------------------------------------------------- curves
 
 
-def ride_span_s(graph: MixGraph, points: Sequence[Breakpoint]) -> float:
-    """Over how long volume automation is drawn: the song, or up to its last point where that is not known."""
+def ride_span_s(graph: MixGraph, points: Sequence[Timed]) -> float:
+    """Over how long automation is drawn: the song, or up to its last point where that is not known."""
     return graph.frames / graph.sample_rate_hz if graph.frames else points[-1].time_s
 
 
@@ -284,6 +306,29 @@ def draw_ride(points: Sequence[Breakpoint], *, duration_s: float) -> Curve:
     grid = [f"M0 {CURVE_HEIGHT * float(_ride_share(np.float64(level))):.1f}h{CURVE_WIDTH:g}" for level in (-12, 0)]
     label = f"{duration_s:.0f} s, {_RIDE_LOW_DB:g} to +{_RIDE_HIGH_DB:g} dB"
     return Curve("ride", _path(x, CURVE_HEIGHT * _ride_share(gain_db)), CURVE_WIDTH, CURVE_HEIGHT, "".join(grid), label)
+
+
+def draw_pan(points: Sequence[PanBreakpoint], *, duration_s: float) -> Curve:
+    """Pan automation over time, left at the top."""
+    times_s, pan = _pan_ride(points, duration_s=duration_s)
+    x = CURVE_WIDTH * times_s / max(duration_s, 1e-9)
+    grid = f"M0 {0.5 * CURVE_HEIGHT:.1f}h{CURVE_WIDTH:g}"
+    label = f"{duration_s:.0f} s, left to right"
+    return Curve("ride", _path(x, CURVE_HEIGHT * _pan_share(pan)), CURVE_WIDTH, CURVE_HEIGHT, grid, label)
+
+
+def _pan_ride(
+    points: Sequence[PanBreakpoint], *, duration_s: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Times (s) and positions of pan automation from the first to the last moment."""
+    rate_hz = _RIDE_STEPS / max(duration_s, 1e-9)
+    pan = pan_positions(points, frames=_RIDE_STEPS + 1, sample_rate_hz=rate_hz)
+    return np.arange(_RIDE_STEPS + 1) / rate_hz, pan
+
+
+def _pan_share(pan: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Height of a pan, 0 at the top, which is left."""
+    return 0.5 * (1.0 + pan)
 
 
 def _ride(

@@ -22,11 +22,12 @@ from ..processors.equations import gain_to_db
 from ..processors.specs import CHAIN_ORDER, SPECS
 from ..verify.results import Verification
 from . import pictures
-from .drawing import Curve, draw_curve, draw_graph, draw_ride, ride_span_s
+from .drawing import Curve, draw_curve, draw_graph, draw_pan, draw_ride, ride_span_s
 from .real import DASH, gap_text, real_section
 from .sound import SoundLevels, Sounds, compress
 from .words import (
     ChannelSummary,
+    describe_pan,
     describe_processor,
     describe_sends,
     describe_tempo,
@@ -305,7 +306,7 @@ def _cards(graph: MixGraph) -> dict[str, list[_Card]]:
 
 
 def _devices(graph: MixGraph, channel_id: str) -> Iterator[_Device]:
-    """What a channel's card lists: processors, volume automation, sends."""
+    """What a channel's card lists: processors, automation, sends."""
     bpm = graph.bpm
     for processor in graph.chain(channel_id):
         yield _Device(
@@ -315,10 +316,13 @@ def _devices(graph: MixGraph, channel_id: str) -> Iterator[_Device]:
             draw_curve(processor, sample_rate_hz=graph.sample_rate_hz),
             _evidence(processor.evidence),
         )
-    points = graph.channel(channel_id).volume
-    if points:
-        curve = draw_ride(points, duration_s=ride_span_s(graph, points))
-        yield _Device("volume", "Rides", _fixed(describe_volume(points).partition(": ")[2]), curve)
+    channel = graph.channel(channel_id)
+    if channel.volume:
+        curve = draw_ride(channel.volume, duration_s=ride_span_s(graph, channel.volume))
+        yield _Device("volume", "Rides", _fixed(describe_volume(channel.volume).partition(": ")[2]), curve)
+    if channel.pan:
+        curve = draw_pan(channel.pan, duration_s=ride_span_s(graph, channel.pan))
+        yield _Device("volume", "Pan rides", _fixed(describe_pan(channel.pan).partition(": ")[2]), curve)
     sends = graph.sends(channel_id)
     if sends:
         evidence = [f"{graph.channel(s.target).name} {_evidence(s.evidence)}" for s in sends if s.evidence is not None]

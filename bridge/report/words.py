@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..graph import Breakpoint, Bus, Edge, Master, MixGraph, Processor, Stem
+from ..graph import Breakpoint, Bus, Edge, Master, MixGraph, PanBreakpoint, Processor, Stem
 from ..processors.equations import (
     LEVEL_FLOOR_DB,
     compressor_gain_db,
@@ -65,7 +65,7 @@ class ChannelSummary:
     texts : tuple of str
         One text per processor, in chain order.
     mixer : tuple of str
-        Volume automation and sends, as far as there are such.
+        Automation of volume and pan, and sends, as far as there are such.
     alignment : str
         How a stem was moved or inverted to line up with the mix; empty where it was not.
     """
@@ -91,7 +91,15 @@ def summarise(graph: MixGraph) -> list[ChannelSummary]:
                 name=channel.name,
                 group=parent.name if isinstance(parent, Bus) else None,
                 texts=tuple(describe_processor(p, bpm=bpm) for p in graph.chain(channel.id)),
-                mixer=tuple(t for t in (describe_volume(channel.volume), describe_sends(graph, channel.id)) if t),
+                mixer=tuple(
+                    text
+                    for text in (
+                        describe_volume(channel.volume),
+                        describe_pan(channel.pan),
+                        describe_sends(graph, channel.id),
+                    )
+                    if text
+                ),
                 alignment=describe_alignment(channel, sample_rate_hz=graph.sample_rate_hz)
                 if isinstance(channel, Stem)
                 else "",
@@ -109,13 +117,34 @@ def channel_kind(graph: MixGraph, channel: Stem | Bus | Master) -> ChannelKind:
 
 def describe_sends(graph: MixGraph, channel_id: str) -> str:
     """The sends of a channel, such as "Sends: Reverb -12.3 dB, Slap +2 dB"; empty where it has none."""
-    texts = [f"{graph.channel(send.target).name} {send_text(send)}" for send in graph.sends(channel_id)]
+    texts = [f"{graph.channel(send.target).name} {send_words(send)}" for send in graph.sends(channel_id)]
     return f"Send{'s' if len(texts) > 1 else ''}: {', '.join(texts)}" if texts else ""
 
 
 def send_text(send: Edge) -> str:
     """The level of a send, such as "-12.3 dB"."""
     return change_text(send.send_db if send.send_db is not None else 0.0)
+
+
+def send_words(send: Edge) -> str:
+    """The level of a send and how it moves, such as "-12.3 dB (rides -20 to +3 dB)"."""
+    gains_db = [point.gain_db for point in send.volume]
+    if not gains_db or max(map(abs, gains_db)) < AUDIBLE_DB:
+        return send_text(send)
+    return f"{send_text(send)} (rides {_range_text(min(gains_db), max(gains_db))})"
+
+
+def _range_text(low_db: float, high_db: float) -> str:
+    return f"{change_text(low_db).removesuffix(' dB')} to {change_text(high_db)}"
+
+
+def describe_pan(points: Sequence[PanBreakpoint]) -> str:
+    """Pan automation, such as "Pan rides: 4 points, 35 % left to hard right"; empty where there is none."""
+    if not points:
+        return ""
+    low, high = (pan_text(pick(p.pan for p in points)) for pick in (min, max))
+    where = f"{low} throughout" if low == high else f"{len(points)} points, {low} to {high}"
+    return f"Pan rides: {where}"
 
 
 def describe_volume(points: Sequence[Breakpoint]) -> str:
@@ -134,7 +163,7 @@ def describe_volume(points: Sequence[Breakpoint]) -> str:
     end = rides.pop() if fade_out else None
     low, high = (pick(p.gain_db for p in rides) for pick in (min, max))
     if high - low >= AUDIBLE_DB:
-        parts.append(f"{len(rides)} points, {change_text(low).removesuffix(' dB')} to {change_text(high)}")
+        parts.append(f"{len(rides)} points, {_range_text(low, high)}")
     elif abs(high) >= AUDIBLE_DB:
         parts.append(f"{change_text(high)} throughout")
     if end is not None:

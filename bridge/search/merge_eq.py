@@ -74,7 +74,7 @@ def eq_merges(
 def _rows(graph: MixGraph) -> Iterator[list[Processor]]:
     """Processors that follow one another without anything between: a channel's, then its parent's, and so on.
 
-    A channel ends where its volume moves, where it sends, or where something else flows in.
+    A channel ends where its volume or pan moves, where it sends, or where something else flows in.
     """
     fed_by_sends = {e.target for e in graph.edges if e.send_db is not None}
     for channel in graph.channels():
@@ -83,7 +83,7 @@ def _rows(graph: MixGraph) -> Iterator[list[Processor]]:
         while current is not None:
             row += graph.chain(current.id)
             parent = graph.parent(current.id)
-            if current.volume or graph.sends(current.id) or parent is None or parent.id in fed_by_sends:
+            if current.volume or current.pan or graph.sends(current.id) or parent is None or parent.id in fed_by_sends:
                 break
             current = parent if len(graph.children(parent.id)) == 1 else None
         yield row

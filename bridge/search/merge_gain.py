@@ -186,6 +186,6 @@ def _sends_changed(graph: MixGraph, sends: Sequence[Edge], gains: Gains) -> MixG
             send_db = edge.send_db + gain_to_db(gains.left)
             if not SEND_LEVEL.minimum < send_db <= SEND_LEVEL.maximum:
                 return None
-            edge = Edge(source=edge.source, target=edge.target, send_db=send_db)
+            edge = edge.model_copy(update={"send_db": send_db, "evidence": None})
         edges.append(edge)
     return graph.model_copy(update={"edges": edges})

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from ..errors import GraphError
 from ..graph import Edge, MixGraph, Node, Processor, VolumePoint
 from ..processors.laws import type_and_law
 from ..processors.specs import MIX, SEND_EFFECTS, SEND_LEVEL, SPECS, VOLUME, Parameter
@@ -268,7 +269,14 @@ def plan_of(graph: MixGraph, *, without: Iterable[str] = ()) -> Plan:
 
     Volume automation becomes a node after the chain of its channel, every send a node of its own.
     Buses that nothing flows into are left out.
+
+    Raises
+    ------
+    GraphError
+        If a pan or a send is automated: no search moves those, and what it fitted without would be another mix.
     """
+    if any(c.pan for c in graph.channels()) or any(e.volume for e in graph.edges):
+        raise GraphError(f"{graph.name}: automation of pan and sends has no twin; remove it before a search")
     smaller = (graph.without(set(without)) if without else graph).tidied()
     kinds = {"stem": "in", "bus": "mix", "master": "mix"}
     nodes = [(n.id, n.kind if isinstance(n, Processor) else kinds[n.type]) for n in smaller.nodes]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from ...exporters.chain import Chain, Channel, Insert, Send, VolumePoint
 from ...exporters.session import Strip
 from .locate import Opened
-from .nodes import expectations, reference_of, send_gains, steps_of, worst_first
+from .nodes import expectations, reference_of, steps_of, with_fader_of, worst_first
 from .realise import Audio, ChainRenderer, InsertRun
 from .results import NodeResult
 
@@ -86,16 +86,18 @@ def _without_error(node: NodeResult, opened: Opened, renderer: ChainRenderer) ->
 def _mixer_cured(node: NodeResult, channel: Channel, strip: Strip, chain: Chain) -> Channel | None:
     """A channel with fader and automation, or one of its sends, as the graph wants it; None where that cannot be."""
     if node.kind in ("fader", "volume"):
-        points = VolumePoint.copies(strip.volume)
-        return channel.model_copy(update={"gain": strip.gain, "pan": strip.pan, "volume": points})
-    gains = {target: real for target, (real, _) in send_gains(channel, strip).items()}
+        return with_fader_of(channel, strip)
     target = node.id.removeprefix(f"{channel.id}>")
-    gains[target] = send_gains(channel, strip)[target][1]
     ids = [c.id for c in chain.channels]
     if target not in ids[ids.index(channel.id) + 1 :]:
         return None
-    sends = tuple(Send(target=t, gain=gain) for t, gain in gains.items() if gain > 0.0 and t in ids)
-    return channel.model_copy(update={"sends": sends})
+    wanted = (
+        Send(target=target, gain=send.gain, volume=VolumePoint.copies(send.volume))
+        for send in strip.sends
+        if send.target == target
+    )
+    others = (send for send in channel.sends if send.target != target)
+    return channel.model_copy(update={"sends": (*others, *wanted)})
 
 
 def _with(channel: Channel, inserts: Sequence[Insert]) -> Channel:

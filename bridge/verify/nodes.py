@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,11 +14,11 @@ from ...exporters import chain as written
 from ...exporters.session import Insert, Session, Strip, Track
 from ..errors import ParameterError
 from ..features import Signal, energy, power_to_db
-from ..graph import Breakpoint, volume_gains
 from ..processors.reference import apply_processor
 from ..processors.specs import MIX
+from ..render import ridden
 from .measure import find_offset, level_error_db, moved, null_db
-from .realise import Audio, InsertRun, fader_gains, ridden
+from .realise import Audio, Gain, InsertRun, fader_gains, send_gain
 from .results import ChannelResult, NodeKind, NodeResult
 
 #: A worse null is looked into: perhaps the plugin only comes late.
@@ -144,9 +143,7 @@ class NodeMeter:
         # What a channel feeds comes after it.
         for channel in reversed(self.chain.channels):
             power = fader_gains(channel.gain, channel.pan) ** 2 * self._power_behind(channel)
-            if channel.volume and self.chain.frames:
-                power = power * np.mean(self._ridden(np.ones(self.chain.frames), channel.volume) ** 2)
-            self._powers[channel.id] = power
+            self._powers[channel.id] = power * _mean_power(automation_of(channel, chain=self.chain))
 
     # ---------------------------------------------------------------------- captures
 
@@ -189,17 +186,17 @@ class NodeMeter:
         expectation = self.wanted.get(channel.id)
         strip = expectation.strip if expectation is not None else None
         wanted: written.Channel | Strip = channel if strip is None else strip
-        gains = fader_gains(wanted.gain, wanted.pan)
+        gains, moving = fader_gains(wanted.gain, wanted.pan), automation_of(wanted, chain=self.chain)
         moved_what = mixer_difference(channel, wanted, chain=self.chain)
         if moved_what:
             node = _Node(f"{channel.id}:{moved_what}", moved_what, "", "")
-            reference = self._ridden(into_fader * gains, wanted.volume)
+            reference = into_fader * gains * moving
             words = "fader or pan moved" if moved_what == "fader" else "automation changed"
             self._add(channel, node, after, reference, words, power=self._power_behind(channel))
         if strip is not None:
             self._compare_sends(channel, strip, after)
         expected = state.expected if state.expected is not None else before
-        reference = self._ridden(expected * gains, wanted.volume)
+        reference = expected * gains * moving
         result = ChannelResult(
             id=channel.id,
             name=channel.name,
@@ -211,16 +208,13 @@ class NodeMeter:
             self._channels[channel.id] = result
             del self._states[channel.id]
 
-    def _ridden(self, audio: Audio, points: Sequence[Breakpoint]) -> Audio:
-        return ridden(audio, points, sample_rate_hz=self.chain.sample_rate_hz)
-
     def _compare_sends(self, channel: written.Channel, strip: Strip, after: Audio) -> None:
         """Compare what a channel sends with what the graph wants it to send."""
-        for target, (real, wanted) in send_gains(channel, strip).items():
-            if math.isclose(real, wanted, rel_tol=MIXER_TOLERANCE):
+        for target, (real, wanted) in send_gains(channel, strip, chain=self.chain).items():
+            words = send_difference(real, wanted)
+            if not words:
                 continue
             name = next((c.name for c in self.chain.channels if c.id == target), target)
-            words = "missing in the session" if real == 0.0 else "not in the graph" if wanted == 0.0 else "level moved"
             node = _Node(f"{channel.id}>{target}", "send", "", "")
             power = self._powers.get(target, np.zeros((2, 1)))
             self._add(channel, node, real * after, wanted * after, f"to {name}: {words}", power=power)
@@ -320,16 +314,49 @@ class NodeMeter:
         with self._lock:
             self._differences.append(_Difference(result))
 
+    def _gain(self, send: written.Send) -> Gain:
+        return send_gain((send,), frames=self.chain.frames, sample_rate_hz=self.chain.sample_rate_hz)
+
     def _power_behind(self, channel: written.Channel) -> Audio:
         """What becomes of energy between a channel's output and the master's, shape (2, 1)."""
-        powers = [gain**2 * self._powers[target] for target, gain in channel.feeds()]
+        powers = [_mean_power(self._gain(send)) * self._powers[target] for target, send in channel.feeds()]
         return np.asarray(sum(powers)) if powers else np.ones((2, 1))
 
 
-def send_gains(channel: written.Channel, strip: Strip) -> dict[str, tuple[float, float]]:
+def send_gains(channel: written.Channel, strip: Strip, *, chain: written.Chain) -> dict[str, tuple[Gain, Gain]]:
     """Linear send gains of a channel by target: as the session has them, as the graph wants them; 0 for none."""
-    real, wanted = ({send.target: send.gain for send in c.sends} for c in (channel, strip))
+    frames, rate_hz = chain.frames, chain.sample_rate_hz
+    real, wanted = (
+        {send.target: send_gain((send,), frames=frames, sample_rate_hz=rate_hz) for send in c.sends}
+        for c in (channel, strip)
+    )
     return {target: (real.get(target, 0.0), wanted.get(target, 0.0)) for target in {**wanted, **real}}
+
+
+def send_difference(real: Gain, wanted: Gain) -> str:
+    """In words, what a send's gain has become; empty where it is the wanted one."""
+    if _same(real, wanted):
+        return ""
+    if not np.any(real):
+        return "missing in the session"
+    if not np.any(wanted):
+        return "not in the graph"
+    return "level moved"
+
+
+def automation_of(channel: written.Channel | Strip, *, chain: written.Chain) -> Gain:
+    """Gains of a channel's automation over a chain's length: 1, or shape (2, frames)."""
+    if not channel.volume and not channel.pan_points:
+        return 1.0
+    ones = np.ones((2, chain.frames))
+    return ridden(ones, volume=channel.volume, pan=channel.pan_points, sample_rate_hz=chain.sample_rate_hz)
+
+
+def _mean_power(gain: Gain) -> Gain:
+    """Mean square of a gain over time, of each side where there are sides: a number, or shape (2, 1)."""
+    if isinstance(gain, float):
+        return gain**2
+    return np.mean(np.square(gain), axis=-1, keepdims=gain.ndim > 1) if gain.shape[-1] else 1.0
 
 
 def mixer_difference(
@@ -340,16 +367,26 @@ def mixer_difference(
     Only their product counts: a DAW whose automation does not reach high enough has the rest on
     its fader. "fader" where the automation has the wanted course, at another level.
     """
-    gains = [fader_gains(c.gain, c.pan) for c in (channel, wanted)]
-    if chain.frames and (channel.volume or wanted.volume):
-        rate_hz = chain.sample_rate_hz
-        curves = [volume_gains(c.volume, frames=chain.frames, sample_rate_hz=rate_hz) for c in (channel, wanted)]
-        peaks = [float(curve.max()) for curve in curves]
-        courses = [curve / peak if peak > 0.0 else curve for curve, peak in zip(curves, peaks, strict=True)]
-        if np.max(np.abs(courses[0] - courses[1])) > MIXER_TOLERANCE:
-            return "volume"
-        gains = [gain * peak for gain, peak in zip(gains, peaks, strict=True)]
-    return "fader" if np.max(np.abs(gains[0] - gains[1])) > MIXER_TOLERANCE * np.max(gains) else ""
+    curves = [automation_of(c, chain=chain) for c in (channel, wanted)]
+    gains = [fader_gains(c.gain, c.pan) * curve for c, curve in zip((channel, wanted), curves, strict=True)]
+    if _same(*gains):
+        return ""
+    peaks = [float(np.max(curve, initial=0.0)) for curve in curves]
+    courses = [curve / peak if peak > 0.0 else curve for curve, peak in zip(curves, peaks, strict=True)]
+    return "fader" if _same(*courses) else "volume"
+
+
+def _same(one: Gain, two: Gain) -> bool:
+    """Whether two gains differ by rounding alone, measured by the greater one's peak."""
+    peak = max(float(np.max(one, initial=0.0)), float(np.max(two, initial=0.0)))
+    return bool(np.max(np.abs(one - two), initial=0.0) <= MIXER_TOLERANCE * peak)
+
+
+def with_fader_of(channel: written.Channel, strip: Strip) -> written.Channel:
+    """A channel with the fader, the pan and their automation that the graph wants."""
+    volume, pan = written.VolumePoint.copies(strip.volume), written.PanPoint.copies(strip.pan_points)
+    wanted = {"gain": strip.gain, "pan": strip.pan, "volume": volume, "pan_points": pan}
+    return channel.model_copy(update=wanted)
 
 
 @dataclass(frozen=True)

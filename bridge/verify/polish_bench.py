@@ -32,8 +32,16 @@ from ..processors.specs import MIX, spec_of
 from ..suites import choose_profiles
 from .locate import Opened, highest_fader_db, routing_notes
 from .measure import fitted, moved
-from .nodes import MIXER_TOLERANCE, expectations, insert_as_written, mixer_difference, send_gains, steps_of
-from .realise import Audio, ChainRenderer, InsertRun, PoolSource, RenderOptions, faded
+from .nodes import (
+    expectations,
+    insert_as_written,
+    mixer_difference,
+    send_difference,
+    send_gains,
+    steps_of,
+    with_fader_of,
+)
+from .realise import Audio, ChainRenderer, Gain, InsertRun, PoolSource, RenderOptions, faded, send_gain
 
 #: Settings of inserts in a session file may differ from the graph's by this (relative, and absolute) through rounding.
 _ROUNDING = 1e-6
@@ -103,7 +111,7 @@ def _mixer_edits(channel: written.Channel, strip: Strip, chain: written.Chain) -
     difference = mixer_difference(channel, strip, chain=chain)
     if difference:
         return "fader or pan moved" if difference == "fader" else "automation changed"
-    if not all(math.isclose(*pair, rel_tol=MIXER_TOLERANCE) for pair in send_gains(channel, strip).values()):
+    if any(send_difference(*pair) for pair in send_gains(channel, strip, chain=chain).values()):
         return "other sends than in the graph"
     return ""
 
@@ -254,15 +262,15 @@ class Leg:
         Its fader, automation and sends.
     inserts : tuple of session.Insert
         What the signal runs through.
-    feeders : dict of str to float
-        Gains at which earlier legs flow into this one, by channel; empty for the node's own channel.
+    feeders : dict of str to tuple of chain.Send
+        Levels at which earlier legs flow into this one, by channel; empty for the node's own channel.
     rest : callable or None
         A part of what else flows into the channel, shape (2, n); None for the node's own channel.
     """
 
     channel: written.Channel
     inserts: tuple[Insert, ...]
-    feeders: Mapping[str, float]
+    feeders: Mapping[str, tuple[written.Send, ...]]
     rest: Callable[[slice], Audio] | None
 
 
@@ -407,8 +415,8 @@ class Bench:
         for channel_id in self._path(own):
             if channel_id != own:
                 signal = self._shelf.part(_sum(channel_id))
-                for feeder, gain in self._feeders(channel_id, outs).items():
-                    signal += gain * (outs[feeder] - self._shelf.part(_output(feeder)))
+                for feeder, sends in self._feeders(channel_id, outs).items():
+                    signal += self._gain(sends) * (outs[feeder] - self._shelf.part(_output(feeder)))
                 if keep:
                     self._shelf.put(_sum(channel_id), signal)
                 out = self._run(state.channels[channel_id], state.strips[channel_id], signal, start=0, keep=keep)
@@ -426,8 +434,7 @@ class Bench:
         if same_fader:
             return now.model_copy(update={"inserts": inserts})
         # The automation comes along: what the session's lacks may be on the session's fader.
-        points = written.VolumePoint.copies(strip.volume)
-        return now.model_copy(update={"inserts": inserts, "gain": strip.gain, "pan": strip.pan, "volume": points})
+        return with_fader_of(now.model_copy(update={"inserts": inserts}), strip)
 
     def _run(self, channel: written.Channel, strip: Strip, signal: Audio, *, start: int, keep: bool) -> Audio:
         for position in range(start, len(channel.inserts) + 1):
@@ -476,15 +483,20 @@ class Bench:
                 reached.update(target for target, _ in channel.feeds())
         return [c.id for c in self.opened.chain.channels if c.id in reached]
 
-    def _feeders(self, channel_id: str, among: Collection[str]) -> dict[str, float]:
-        """Which of some channels flow into another one, and at what gain."""
-        gains: dict[str, float] = {}
-        for feeder in among:
-            for target, gain in self._state.channels[feeder].feeds():
-                if target == channel_id:
-                    # A channel may send to the bus it lies in.
-                    gains[feeder] = gains.get(feeder, 0.0) + gain
-        return gains
+    def _feeders(self, channel_id: str, among: Collection[str]) -> dict[str, tuple[written.Send, ...]]:
+        """Which of some channels flow into another one, and at what levels."""
+        # A channel may send to the bus it lies in.
+        found = {
+            feeder: tuple(send for target, send in self._state.channels[feeder].feeds() if target == channel_id)
+            for feeder in among
+        }
+        return {feeder: sends for feeder, sends in found.items() if sends}
+
+    def _gain(self, sends: Sequence[written.Send], part: slice = slice(None)) -> Gain:
+        """Linear gain of sends into one place together, for a part of the song."""
+        chain = self.opened.chain
+        gain = send_gain(sends, frames=chain.frames, sample_rate_hz=chain.sample_rate_hz)
+        return gain if isinstance(gain, float) else gain[part]
 
     def _entries(self, strip: Strip) -> dict[str, int]:
         """From which place of a channel on each of its nodes can change anything.
@@ -520,11 +532,11 @@ class Bench:
                 feeders = self._feeders(channel_id, path[:place])
                 yield Leg(channel, strip.inserts, feeders, self._rest(channel_id, feeders))
 
-    def _rest(self, channel_id: str, feeders: Mapping[str, float]) -> Callable[[slice], Audio]:
+    def _rest(self, channel_id: str, feeders: Mapping[str, tuple[written.Send, ...]]) -> Callable[[slice], Audio]:
         def rest(part: slice) -> Audio:
             audio = self._shelf.part(_sum(channel_id), part)
-            for feeder, gain in feeders.items():
-                audio -= gain * self._shelf.part(_output(feeder), part)
+            for feeder, sends in feeders.items():
+                audio -= self._gain(sends, part) * self._shelf.part(_output(feeder), part)
             return audio
 
         return rest

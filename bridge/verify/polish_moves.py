@@ -15,7 +15,7 @@ from ...exporters.session import Insert
 from ..audio import resample
 from ..errors import ParameterError
 from ..features import energy
-from ..graph import Processor, volume_gains
+from ..graph import Processor
 from ..metrics import LOSS_RATE_HZ, WARM_UP_S, MelFeatures, match_terms, skipped_frames
 from ..processors.laws import law_of
 from ..processors.specs import BELLS, DELAY, EQ, MIX, Parameter, spec_of
@@ -23,7 +23,7 @@ from ..processors.twins import TWINS, Twin, TwinSettings
 from ..search.fit import RATE_FACTORS
 from ..search.parameters import position_of, value_at
 from .polish_bench import Bench, Leg
-from .realise import Audio, fader_gains
+from .realise import Audio, faded, send_gain
 
 #: Positions of a node's searchable settings in their ranges, 0 to 1, by name.
 Positions = dict[str, float]
@@ -137,12 +137,13 @@ def _idle(node: Processor) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Window:
-    """A part of the song at 30 kHz; signals have shape (1, 2, n), gains of a leg (2, 1) or (2, n)."""
+    """A part of the song at 30 kHz; signals have shape (1, 2, n), gains of a leg (2, n), of its feeders (1) or (n)."""
 
     source: Tensor
     after: Tensor
     rests: tuple[Tensor | None, ...]
     gains: tuple[Tensor, ...]
+    fed: tuple[dict[str, Tensor], ...]
     song: Tensor
     target: MelFeatures
     twin_after: Tensor
@@ -244,9 +245,9 @@ class Surrogate:
     def _behind(self, window: _Window, signal: Tensor) -> Tensor:
         """All ways to the master's output."""
         outs: dict[str, Tensor] = {}
-        for leg, rest, gains in zip(self._legs, window.rests, window.gains, strict=True):
+        for leg, rest, gains, fed in zip(self._legs, window.rests, window.gains, window.fed, strict=True):
             if rest is not None:
-                signal = rest + sum(gain * outs[feeder] for feeder, gain in leg.feeders.items())
+                signal = rest + sum(fed[feeder] * outs[feeder] for feeder in leg.feeders)
             for insert in leg.inserts:
                 signal = self._shop.twin(insert.type, insert.law)(signal, **_constants(insert))
             signal = outs[leg.channel.id] = signal * gains
@@ -280,8 +281,9 @@ class Surrogate:
         # Windows start and end at whole seconds but for the end of the song.
         begin, frames = part.start // rate_hz * LOSS_RATE_HZ, source.shape[-1]
         gains = tuple(_gains_at_loss_rate(leg, begin, begin + frames) for leg in self._legs)
+        fed = tuple(_fed_at_loss_rate(leg, begin, begin + frames) for leg in self._legs)
         none = torch.zeros_like(source)
-        bare = _Window(source, after, rests, gains, song, self._features(target), none, none)
+        bare = _Window(source, after, rests, gains, fed, song, self._features(target), none, none)
         return replace(bare, twin_after=self._wet(bare, {}), twin_song=self._behind(bare, after))
 
 
@@ -299,8 +301,17 @@ def _at_loss_rate(audio: Audio | npt.NDArray[np.float32], sample_rate_hz: int) -
 
 def _gains_at_loss_rate(leg: Leg, begin: int, end: int) -> Tensor:
     """Fader, pan and automation of a leg from one frame at 30 kHz to another."""
-    curve = volume_gains(leg.channel.volume, frames=end, sample_rate_hz=LOSS_RATE_HZ)[begin:]
-    return torch.from_numpy(fader_gains(leg.channel.gain, leg.channel.pan) * curve).to(torch.float32)
+    curve = faded(np.ones((2, end)), leg.channel, sample_rate_hz=LOSS_RATE_HZ)[:, begin:]
+    return torch.from_numpy(curve).to(torch.float32)
+
+
+def _fed_at_loss_rate(leg: Leg, begin: int, end: int) -> dict[str, Tensor]:
+    """Gains at which earlier legs flow into a leg, likewise; a single number where nothing moves."""
+    found = {}
+    for feeder, sends in leg.feeders.items():
+        gain = np.atleast_1d(send_gain(sends, frames=end, sample_rate_hz=LOSS_RATE_HZ))
+        found[feeder] = torch.from_numpy(gain[begin:] if len(gain) > 1 else gain).to(torch.float32)
+    return found
 
 
 def busiest_starts(audio: Audio, *, sample_rate_hz: int) -> list[int]:

@@ -9,7 +9,7 @@ import base64
 import functools
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,8 @@ from typing import Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from ...exporters.chain import Branch, Chain, Channel, Insert, Source
+from ...exporters import session as strips
+from ...exporters.chain import Branch, Chain, Channel, Insert, Send, Source
 from ...exporters.vstpreset import read_vstpreset
 from ..audio import AudioInfo, as_stereo, probe, read_at_rate
 from ..errors import (
@@ -31,7 +32,7 @@ from ..errors import (
     VerifyError,
     combined,
 )
-from ..graph import Breakpoint, volume_gains
+from ..graph import volume_gains
 from ..hosting.jsfx import Effect, load_effect
 from ..hosting.pool import PluginPool
 from ..hosting.probe import ensure_certificate
@@ -40,8 +41,12 @@ from ..hosting.registry import find_plugin
 from ..hosting.stereo import render_stereo
 from ..processors.equations import pan_gains
 from ..processors.reference import apply_processor
+from ..render import ridden
 
 Audio = npt.NDArray[np.float64]
+
+#: One gain for all samples, or one a sample.
+Gain = float | Audio
 
 #: Runs one insert over its input, dry part included; shape (2, n) to (2, n).
 InsertRun = Callable[[Audio], Audio]
@@ -169,8 +174,8 @@ class ChainRenderer:
             done += 1
             if self._kept is not None:
                 np.save(self._output_file(channel), audio.astype(np.float32))
-            for target, gain in channel.feeds():
-                sums[target] += gain * audio
+            for target, send in channel.feeds():
+                sums[target] += self._gain(send) * audio
             if progress is not None:
                 progress(done / len(self.chain.channels), channel.name)
 
@@ -228,10 +233,13 @@ class ChainRenderer:
         """What flows into a bus or the master."""
         total = self._silence()
         for channel in channels:
-            for target, gain in channel.feeds():
+            for target, send in channel.feeds():
                 if target == target_id:
-                    total += gain * (fresh[channel.id] if channel.id in fresh else self._output(channel))
+                    total += self._gain(send) * (fresh[channel.id] if channel.id in fresh else self._output(channel))
         return total
+
+    def _gain(self, send: Send) -> Gain:
+        return send_gain((send,), frames=self.chain.frames, sample_rate_hz=self.chain.sample_rate_hz)
 
     def run_of(self, channel: Channel, insert: Insert) -> InsertRun:
         """The function that runs an insert, dry part included; bypassed ones pass the signal on.
@@ -421,16 +429,18 @@ def fader_gains(gain: float, pan: float) -> Audio:
 
 
 def faded(signal: Audio, channel: Channel, *, sample_rate_hz: float) -> Audio:
-    """What leaves a channel: its fader, pan and volume automation over a whole signal of shape (2, n)."""
+    """What leaves a channel: its fader, pan and their automation over a whole signal of shape (2, n)."""
     out = signal * fader_gains(channel.gain, channel.pan)
-    return ridden(out, channel.volume, sample_rate_hz=sample_rate_hz)
+    return ridden(out, volume=channel.volume, pan=channel.pan_points, sample_rate_hz=sample_rate_hz)
 
 
-def ridden(signal: Audio, points: Sequence[Breakpoint], *, sample_rate_hz: float) -> Audio:
-    """A whole signal of shape (2, n) with volume automation."""
-    if not points:
-        return signal
-    return signal * volume_gains(points, frames=signal.shape[-1], sample_rate_hz=sample_rate_hz)
+def send_gain(sends: Iterable[Send | strips.Send], *, frames: int, sample_rate_hz: float) -> Gain:
+    """Linear gain of sends into one place together: a number, or shape (frames,) where one of them moves."""
+    total: Gain = 0.0
+    for send in sends:
+        moving = volume_gains(send.volume, frames=frames, sample_rate_hz=sample_rate_hz) if send.volume else 1.0
+        total = total + send.gain * moving
+    return total
 
 
 def _in_order(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...bridge.choices import DEFAULT_SUITES
+from ...bridge.graph import Breakpoint
 from ...bridge.processors.equations import channel_gains, db_to_gain, gain_to_db, pan_gains, saturated, saturation_shape
 from ...bridge.processors.laws import kind_of
 from ...bridge.processors.specs import (
@@ -66,8 +67,13 @@ class PlannedChannel:
     gain : float >= 0
         Linear amplitude of the fader; where it is automated, at the first point.
     pan : float, -1 (left) to 1 (right)
+        Where it is automated, at the first point.
     volume : tuple of (float, float)
         Times (s) and fader positions (linear amplitude) that straight lines connect; empty: it stands still.
+    pan_points : tuple of (float, float)
+        Times (s) and pans likewise.
+    sends : dict
+        Of sends that move, times (s) and linear amplitudes likewise, by the strip they feed.
     muted : bool
         Nothing of what should be heard here can be written.
     """
@@ -76,6 +82,8 @@ class PlannedChannel:
     gain: float
     pan: float
     volume: tuple[tuple[float, float], ...] = ()
+    pan_points: tuple[tuple[float, float], ...] = ()
+    sends: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
     muted: bool = False
 
 
@@ -188,11 +196,20 @@ class _Planner:
         if excess > 1.0 + 1e-12:
             steps.append(_Gain("", excess, excess))
             gain /= excess
-        volume = tuple((point.time_s, gain * float(db_to_gain(point.gain_db))) for point in strip.volume)
-        if pan != 0.0:
-            self._pan_law(strip, pan)
+        volume = _levels(strip.volume, gain)
+        pan_points = tuple((point.time_s, point.pan) for point in strip.pan_points)
+        if pan_points:
+            pan = self._pan_moves(strip, pan)
+        if pan != 0.0 or pan_points:
+            self._pan_law(strip, max((p for _, p in pan_points), key=abs, default=pan))
         return PlannedChannel(
-            tuple(_with_gains(steps)), volume[0][1] if volume else gain, pan, volume=volume, muted=muted
+            tuple(_with_gains(steps)),
+            volume[0][1] if volume else gain,
+            pan,
+            volume=volume,
+            pan_points=pan_points,
+            sends={send.target: _levels(send.volume, send.gain) for send in strip.sends if send.volume},
+            muted=muted,
         )
 
     # ------------------------------------------------------------------ inserts
@@ -276,10 +293,22 @@ class _Planner:
     def _pan_moved(self, strip: Strip, node: str, pan: float) -> None:
         self._lose(strip, node, f"pan {pan:.3g} amid the devices: it acts after them instead", _near_side_db(pan))
 
+    def _pan_moves(self, strip: Strip, pan: float) -> float:
+        """Where a pan that moves begins; the one that stands still in front of it has no place of its own."""
+        if pan != 0.0:
+            words = f"pan {pan:.3g} before a pan that moves: the format has one a channel"
+            self._lose(strip, "", words, _near_side_db(pan))
+        return strip.pan_points[0].pan
+
     def _pan_law(self, strip: Strip, pan: float) -> None:
         sends = ", and whether sends follow it" if strip.sends else ""
         words = f"pan {pan:.3g}: which law it follows{sends} is up to the program that opens it"
         self._lose(strip, "", words, _near_side_db(pan))
+
+
+def _levels(points: Sequence[Breakpoint], gain: float) -> tuple[tuple[float, float], ...]:
+    """Times (s) and linear amplitudes of automation that is relative to a gain."""
+    return tuple((point.time_s, gain * float(db_to_gain(point.gain_db))) for point in points)
 
 
 def _near_side_db(pan: float) -> float:

@@ -308,7 +308,10 @@ class _ProjectWriter:
         # Sends and destinations name channels that come later in the file.
         self.track_ids = {strip.id: f"track{index}" for index, strip in enumerate(strips)}
         self.channel_ids = {strip.id: f"channel{index}" for index, strip in enumerate(strips)}
+        #: Ids of the parameters that may move: of faders and pans by strip, of sends by strip and target.
         self.volume_ids: dict[str, str] = {}
+        self.pan_ids: dict[str, str] = {}
+        self.send_ids: dict[tuple[str, str], str] = {}
 
     def _id(self) -> str:
         return f"id{next(self._numbers)}"
@@ -412,7 +415,7 @@ class _ProjectWriter:
             for device in planned.devices:
                 self._device(devices, device)
         self._bool(channel, "Mute", planned.muted)
-        self._pan(channel, planned.pan)
+        self.pan_ids[strip.id] = self._pan(channel, planned.pan)
         if strip.sends:
             sends = etree.SubElement(channel, "Sends")
             for send in strip.sends:
@@ -420,13 +423,15 @@ class _ProjectWriter:
                 made.set("id", self._id())
                 self._bool(made, "Enable", True)
                 self._pan(made, 0.0)
-                self._real(made, "Volume", Quantity(send.gain, Unit.linear))
+                moving = planned.sends.get(send.target)
+                level = Quantity(moving[0][1] if moving else send.gain, Unit.linear)
+                self.send_ids[strip.id, send.target] = self._real(made, "Volume", level)
         self.volume_ids[strip.id] = self._real(
             channel, "Volume", Quantity(planned.gain, Unit.linear), limits=(0.0, MAX_FADER_GAIN)
         )
 
-    def _pan(self, parent: etree._Element, pan: float) -> None:
-        self._real(parent, "Pan", Quantity(_CENTRE * (1.0 + pan), Unit.normalized), limits=(0.0, 1.0))
+    def _pan(self, parent: etree._Element, pan: float) -> str:
+        return self._real(parent, "Pan", Quantity(_normalized(pan), Unit.normalized), limits=(0.0, 1.0))
 
     # ---------------------------------------------------------------- devices
 
@@ -501,12 +506,18 @@ class _ProjectWriter:
         etree.SubElement(audio, "File", path=placed.reference, external="false")
 
     def _automation(self, lanes: etree._Element, strip: Strip) -> None:
-        points = self.plan.channels[strip.id].volume
-        if not points:
-            return
-        made = self._points(lanes, self.volume_ids[strip.id], Unit.linear, "seconds", track=self.track_ids[strip.id])
-        for time_s, gain in _from_the_start(points):
-            _real_point(made, time_s, gain, "linear")
+        planned = self.plan.channels[strip.id]
+        pan = tuple((time_s, _normalized(position)) for time_s, position in planned.pan_points)
+        moving = [
+            (self.volume_ids[strip.id], Unit.linear, planned.volume),
+            (self.pan_ids[strip.id], Unit.normalized, pan),
+        ]
+        moving += [(self.send_ids[strip.id, target], Unit.linear, points) for target, points in planned.sends.items()]
+        for parameter, unit, points in moving:
+            if points:
+                made = self._points(lanes, parameter, unit, "seconds", track=self.track_ids[strip.id])
+                for time_s, value in _from_the_start(points):
+                    _real_point(made, time_s, value, "linear")
 
     def _points(
         self,
@@ -560,6 +571,10 @@ class _ProjectWriter:
                     numerator=str(point.numerator),
                     denominator=str(point.denominator),
                 )
+
+
+def _normalized(pan: float) -> float:
+    return _CENTRE * (1.0 + pan)
 
 
 def _from_the_start(points: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float]]:

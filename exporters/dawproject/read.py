@@ -74,6 +74,8 @@ class ReadSend:
         Id of a channel.
     type : str
         pre or post.
+    volume_points : tuple of (float, float)
+        As `ReadTrack` has them.
     """
 
     destination: str
@@ -81,6 +83,7 @@ class ReadSend:
     pan: Quantity
     type: str
     enabled: bool
+    volume_points: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,8 @@ class ReadTrack:
         Id of the channel it flows into; empty for none.
     volume_points : tuple of (float, float)
         Times (s) and values of its volume's automation, in the unit of `volume`.
+    pan_points : tuple of (float, float)
+        The same of its pan.
     """
 
     id: str
@@ -125,6 +130,7 @@ class ReadTrack:
     sends: tuple[ReadSend, ...] = ()
     clips: tuple[ReadClip, ...] = ()
     volume_points: tuple[tuple[float, float], ...] = ()
+    pan_points: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -340,7 +346,8 @@ class _Reader:
             devices=tuple(self._devices(channel)),
             sends=tuple(self._send(send) for send in channel.findall("Sends/Send")),
             clips=tuple(self._clip(clip) for clip in self.clips.get(track_id, ())),
-            volume_points=() if volume is None else self._automation(volume.get("id", "")),
+            volume_points=self._automation(volume),
+            pan_points=self._automation(channel.find("Pan")),
         )
 
     def _send(self, element: etree._Element) -> ReadSend:
@@ -350,6 +357,7 @@ class _Reader:
             pan=self._quantity_or(element, "Pan", _CENTRE),
             type=element.get("type", "post"),
             enabled=self._switch(element, "Enable", True),
+            volume_points=self._automation(element.find("Volume")),
         )
 
     def _devices(self, channel: etree._Element) -> Iterator[BuiltIn | ReadPlugin]:
@@ -409,8 +417,10 @@ class _Reader:
             sample_rate_hz=self._integer(audio, "sampleRate"),
         )
 
-    def _automation(self, parameter: str) -> tuple[tuple[float, float], ...]:
-        points = self._all(self.points.get(parameter), "RealPoint")
+    def _automation(self, parameter: etree._Element | None) -> tuple[tuple[float, float], ...]:
+        """Times and values of a parameter that moves."""
+        found = None if parameter is None else self.points.get(parameter.get("id", ""))
+        points = self._all(found, "RealPoint")
         return tuple((self._number(point, "time"), self._number(point, "value")) for point in points)
 
 

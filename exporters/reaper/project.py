@@ -15,7 +15,7 @@ from pathlib import Path
 from ...bridge.audio import AudioInfo
 from ...bridge.choices import DEFAULT_SUITES, System, this_system
 from ...bridge.errors import ExportError
-from ...bridge.graph import MixGraph
+from ...bridge.graph import Breakpoint, MixGraph
 from ...bridge.hosting.pool import PluginPool
 from ...bridge.processors.equations import db_to_gain, gain_to_db
 from ...bridge.processors.laws import kind_of
@@ -25,7 +25,7 @@ from ..families import colour_of
 from ..folder import replaced_folder
 from ..media import PlacedMedia, part_heard, place_media, session_frames, write_media
 from ..names import one_line, safe_name
-from ..session import MAX_FADER_DB, Child, Folder, Insert, Media, Session, Strip, Track, build_session
+from ..session import MAX_FADER_DB, Child, Folder, Insert, Media, Send, Session, Strip, Track, build_session
 from .effects import EFFECTS_FOLDER, JSFX_FILES, jsfx_reference, jsfx_source, slider_tokens
 from .plugins import plan_plugins, plugin_blocks
 from .rpp import Block, Word, has_all_quotes, number
@@ -45,8 +45,12 @@ SINE_PAN_LAW = math.sqrt(0.5)
 #: What `SINE_PAN_LAW` takes away at the centre and the fader gives back.
 PAN_COMPENSATION = math.sqrt(2.0)
 
-#: Automation mode in which the fader multiplies the volume envelope; in the others the envelope replaces it.
+#: Automation mode in which the fader multiplies the volume envelope and its pan adds to the pan envelope; in the
+#: others the envelopes replace both. What is written sounds alike in either wherever a fader can stay at rest.
 TRIM_READ = 0
+
+#: A pan envelope counts the other way round than a fader's pan: its upper end is left.
+PAN_ENVELOPE_SIGN = -1.0
 
 #: Envelope shape that holds a value up to the next point.
 SQUARE = 1
@@ -273,8 +277,7 @@ def _add_master(project: Block, master: Strip, chains: _Chains) -> None:
     project.add("MASTER_FX", 1)
     if master.inserts:
         chains.add(project.block("MASTERFXLIST"), master.inserts)
-    if master.volume:
-        _add_envelope(project.block("MASTERVOLENV2"), master, lift_db=lift_db)
+    _add_automation(project, master, keywords=("MASTERVOLENV2", "MASTERPANENV2"), lift_db=lift_db)
 
 
 def _add_tempo(project: Block, tempo: TempoMap, *, length_s: float) -> None:
@@ -326,7 +329,8 @@ class _Receive:
     """A send as REAPER keeps it: on the track it goes to."""
 
     source_index: int
-    gain: float
+    source_id: str
+    send: Send
 
 
 def _receives(channels: Sequence[_Channel]) -> dict[str, list[_Receive]]:
@@ -334,7 +338,7 @@ def _receives(channels: Sequence[_Channel]) -> dict[str, list[_Receive]]:
     found: dict[str, list[_Receive]] = {}
     for index, channel in enumerate(channels):
         for send in channel.strip.sends:
-            found.setdefault(send.target, []).append(_Receive(index, send.gain))
+            found.setdefault(send.target, []).append(_Receive(index, channel.strip.id, send))
     return found
 
 
@@ -366,17 +370,33 @@ def _add_strip(
     track.add("TRACKID", node_guid("track", strip.id))
     track.add("PERF", 0)
     for receive in receives:
-        # Post-fader, stereo into stereo, centred under the project's pan law, which leaves the centre alone.
-        track.add("AUXRECV", receive.source_index, 0, receive.gain, 0, 0, 0, 0, 0, 0, Word("-1:U"), 0, -1, Word("''"))
+        _add_receive(track, receive)
     if not to_master:
         # Straight to the first pair of outputs, where the master plays, too.
         track.add("HWOUT", 0, 0, 1, 0, 0, 0, 0, Word("-1:U"), 0)
     track.add("MIDIOUT", -1)
     track.add("MAINSEND", 1 if to_master else 0, 0)
-    if strip.volume:
-        _add_envelope(track.block("VOLENV2"), strip, lift_db=lift_db)
+    _add_automation(track, strip, keywords=("VOLENV2", "PANENV2"), lift_db=lift_db)
     if strip.inserts:
         chains.add(track.block("FXCHAIN"), strip.inserts)
+
+
+def _add_receive(track: Block, receive: _Receive) -> None:
+    """A send, and behind it its envelope.
+
+    What moves has its whole level in the envelope as far as that reaches, and the send at 0 dB.
+    """
+    send, lift_db = receive.send, 0.0
+    if send.volume:
+        at_rest_db = gain_to_db(send.gain)
+        lift_db = _excess_db(send.volume, at_rest_db=at_rest_db, fader_db=0.0)
+    # Post-fader, stereo into stereo, centred under the project's pan law, which leaves the centre alone.
+    gain = db_to_gain(lift_db) if send.volume else send.gain
+    track.add("AUXRECV", receive.source_index, 0, gain, 0, 0, 0, 0, 0, 0, Word("-1:U"), 0, -1, Word("''"))
+    if send.volume:
+        points = [(p.time_s, send.gain * db_to_gain(p.gain_db - lift_db)) for p in send.volume]
+        guid = node_guid("send", f"{receive.source_id}>{send.target}")
+        _add_envelope(track.block("AUXVOLENV"), points, guid=guid, amplitude=True)
 
 
 def _add_reference(
@@ -390,37 +410,60 @@ def _add_reference(
 
 def _lift_db(strip: Strip) -> float:
     """What the fader takes over from volume automation that reaches beyond an envelope's range (dB, >= 0)."""
-    excess_db = max((point.gain_db for point in strip.volume), default=0.0) - ENVELOPE_TOP_DB
-    volume = _fader(strip)[0]
-    if excess_db <= 0.0 or volume == 0.0:
+    return _excess_db(strip.volume, at_rest_db=0.0, fader_db=gain_to_db(_fader(strip)[0]))
+
+
+def _excess_db(points: Sequence[Breakpoint], *, at_rest_db: float, fader_db: float) -> float:
+    """How far (dB, >= 0) points above a level at rest exceed an envelope's range, as far as a fader has room for it."""
+    excess_db = max((point.gain_db for point in points), default=0.0) + at_rest_db - ENVELOPE_TOP_DB
+    if excess_db <= 0.0 or fader_db == -math.inf:
         return 0.0
-    return min(excess_db, max(MAX_FADER_DB - gain_to_db(volume), 0.0))
+    return min(excess_db, max(MAX_FADER_DB - fader_db, 0.0))
 
 
 def _fader(strip: Strip, *, lift_db: float = 0.0) -> tuple[float, float, float, int, int]:
     """Volume, pan, pan law, and the unused dual pan, as VOLPAN and MASTER_VOLUME have them."""
     gain = strip.gain * db_to_gain(lift_db)
-    if strip.pan == 0.0:
+    if strip.pan == 0.0 and not strip.pan_points:
         return gain, 0.0, -1.0, -1, 1
     return gain * PAN_COMPENSATION, strip.pan, SINE_PAN_LAW, -1, 1
 
 
-def _add_envelope(envelope: Block, strip: Strip, *, lift_db: float) -> None:
-    """Volume automation behind the effects, multiplied by the fader, which stands higher by `lift_db`.
+def _add_automation(block: Block, strip: Strip, *, keywords: tuple[str, str], lift_db: float) -> None:
+    """Volume and pan automation of a channel, behind its effects; `keywords` are those of its two envelopes.
+
+    The fader multiplies the volume envelope and stands higher by `lift_db`. Where the pan moves the
+    fader's own is centred, so that it does not matter whether it is added or replaced.
+    """
+    volume, pan = keywords
+    if strip.volume:
+        points = [(p.time_s, db_to_gain(p.gain_db - lift_db)) for p in strip.volume]
+        _add_envelope(block.block(volume), points, guid=node_guid("volume", strip.id), amplitude=True)
+    if strip.pan_points:
+        points = [(p.time_s, PAN_ENVELOPE_SIGN * p.pan) for p in strip.pan_points]
+        _add_envelope(block.block(pan), points, guid=node_guid("pan", strip.id))
+
+
+def _add_envelope(
+    envelope: Block, points: Iterable[tuple[float, float]], *, guid: Word, amplitude: bool = False
+) -> None:
+    """Fill an envelope with points (time in s, value) that straight lines connect.
 
     Amplitude scaling (``VOLTYPE 0``) is what makes REAPER draw straight lines in amplitude between
     the points, as `graph.volume_gains` does; measured on a render of REAPER's within 0.002 dB. Its
-    own choice for new envelopes may be lines that are straight along the fader's scale.
+    own choice for new envelopes may be lines that are straight along the fader's scale. Only
+    envelopes of a volume have a scaling.
     """
-    envelope.add("EGUID", node_guid("volume", strip.id))
+    envelope.add("EGUID", guid)
     envelope.add("ACT", 1, -1)
     envelope.add("VIS", 1, 1, 1)
     envelope.add("LANEHEIGHT", 0, 0)
     envelope.add("ARM", 1)
     envelope.add("DEFSHAPE", 0, -1, -1)
-    envelope.add("VOLTYPE", 0)
-    for point in strip.volume:
-        envelope.add("PT", point.time_s, db_to_gain(point.gain_db - lift_db), 0)
+    if amplitude:
+        envelope.add("VOLTYPE", 0)
+    for time_s, value in points:
+        envelope.add("PT", time_s, value, 0)
 
 
 @dataclass(frozen=True)

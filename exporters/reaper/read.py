@@ -1,9 +1,9 @@
 """Reads a REAPER project from disk as a `Chain`; what goes beyond that is refused by name, nothing is rendered.
 
 Whatever does not touch the sound (windows, colours, unknown blocks) is passed over. What does and
-cannot be followed (other envelopes than of the volume, panned sends, fades, edited items) is noted
-with the line at which it stands, and all of it raised in the end: a render that leaves it out would
-be another mix. `contents` lists what any project holds.
+cannot be followed (other envelopes than of volume and pan, panned sends, fades, edited items) is
+noted with the line at which it stands, and all of it raised in the end: a render that leaves it out
+would be another mix. `contents` lists what any project holds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,18 @@ from ..chain import Chain, Channel, Insert, PluginInfo, Send, Source, in_signal_
 from .effects import EFFECTS_FOLDER, JSFX_FILES, PROJECT_PREFIX, SLIDER_COUNT
 from .obstacles import NotingText, Obstacles, each_receive
 from .project import PAN_COMPENSATION, SINE_PAN_LAW, TRIM_READ, node_guid
-from .routing import Receive, Tap, Volume, is_active, read_receives, read_volume, split_at_taps
+from .routing import (
+    SEND_VOLUME,
+    Automation,
+    Receive,
+    Tap,
+    check_receives,
+    is_active,
+    read_pan,
+    read_receives,
+    read_volume,
+    split_at_taps,
+)
 from .stock import decode_stock
 from .stock_settings import from_stock
 from .tree import Chunk, Line
@@ -45,8 +56,8 @@ _ROUNDING = 2
 
 _KIND_OF_FILE = {file: kind for kind, file in JSFX_FILES.items()}
 
-#: The volume envelope of a track behind its effects, and that of the master.
-_VOLUME, _MASTER_VOLUME = "VOLENV2", "MASTERVOLENV2"
+#: The volume and pan envelopes of a track behind its effects, and those of the master.
+_FADER, _MASTER_FADER = ("VOLENV2", "PANENV2"), ("MASTERVOLENV2", "MASTERPANENV2")
 
 _ENVELOPES = frozenset(
     (
@@ -208,7 +219,8 @@ class _Reader:
     def _tracks(self, tracks: Sequence[Chunk]) -> list[Channel]:
         """All tracks as channels, in the order of the file, with their sends."""
         names = [self._obstacles.attempt("", self._name, track) for track in tracks]
-        receives = [self._receives(track, name, names) for track, name in zip(tracks, names, strict=True)]
+        modes = [self._automation_mode(track, "AUTOMODE") for track in tracks]
+        receives = [self._receives(track, index, names, modes) for index, track in enumerate(tracks)]
         taps: list[set[Tap]] = [set() for _ in tracks]
         for receive in (r for one in receives for r in one):
             taps[receive.source_index].add(receive.tap)
@@ -238,11 +250,15 @@ class _Reader:
         # Sends of what was not read lead nowhere, and no chain comes of it.
         return [] if self._obstacles else list(_with_sends(found, receives))
 
-    def _receives(self, track: Chunk, name: str, names: Sequence[str]) -> list[Receive]:
+    def _receives(self, track: Chunk, index: int, names: Sequence[str], modes: Sequence[float]) -> list[Receive]:
         def read(part: Chunk) -> list[Receive]:
-            return list(read_receives(self._text, part, name=name, names=names, pan_law=self._law))
+            return list(
+                read_receives(self._text, part, index=index, names=names, automation_modes=modes, pan_law=self._law)
+            )
 
-        return [receive for part in each_receive(track) for receive in self._obstacles.attempt([], read, part)]
+        found = [receive for part in each_receive(track) for receive in self._obstacles.attempt([], read, part)]
+        self._obstacles.attempt(None, check_receives, self._text, track, found, index=index, names=names)
+        return found
 
     def _plays_into_parent(self, track: Chunk) -> bool:
         (to_parent,) = self._text.numbers(track, "MAINSEND", (1.0,))
@@ -272,8 +288,8 @@ class _Reader:
         mute, _solo = text.numbers(track, "MUTESOLO", (0.0, 0.0))
         (fx_on,) = text.numbers(track, "FX", (1.0,))
         simple = len(sources) == 1 and not sums
-        volume = self._obstacles.attempt(Volume(), self._volume, track, _VOLUME, "AUTOMODE", name)
-        gain, pan = self._obstacles.attempt((1.0, 0.0), self._fader, track, "VOLPAN", volume)
+        moving = self._automation(track, _FADER, "AUTOMODE", name)
+        gain, pan = self._obstacles.attempt((1.0, 0.0), self._fader, track, "VOLPAN", moving)
         whole = Channel(
             id=channel_id,
             name=name,
@@ -283,7 +299,8 @@ class _Reader:
             inserts=tuple(self._inserts(track.chunks("FXCHAIN"), channel_id, active=fx_on != 0)),
             gain=0.0 if mute else gain,
             pan=pan,
-            volume=volume.points,
+            volume=moving.volume,
+            pan_points=moving.pan,
         )
         parts, ends = split_at_taps(
             whole, taps, to_parent=self._plays_into_parent(track), unused_id=lambda wanted: self._names.give("", wanted)
@@ -309,8 +326,8 @@ class _Reader:
             number = text.line_number(root, "MASTERMUTESOLO")
             self._obstacles.note(text.error(number, "the master is muted or mono; switch that off"))
         self._refuse_envelopes(root, "the master")
-        volume = self._obstacles.attempt(Volume(), self._volume, root, _MASTER_VOLUME, "MASTERAUTOMODE", "the master")
-        gain, pan = self._obstacles.attempt((1.0, 0.0), self._fader, root, "MASTER_VOLUME", volume)
+        moving = self._automation(root, _MASTER_FADER, "MASTERAUTOMODE", "the master")
+        gain, pan = self._obstacles.attempt((1.0, 0.0), self._fader, root, "MASTER_VOLUME", moving)
         return Channel(
             id=self._master_id,
             name="Master",
@@ -318,14 +335,22 @@ class _Reader:
             inserts=tuple(self._inserts(root.chunks("MASTERFXLIST"), self._master_id, active=fx_on != 0)),
             gain=gain,
             pan=pan,
-            volume=volume.points,
+            volume=moving.volume,
+            pan_points=moving.pan,
         )
 
-    def _volume(self, channel: Chunk, keyword: str, mode_keyword: str, name: str) -> Volume:
-        (mode,) = self._text.numbers(channel, mode_keyword, (float(TRIM_READ),))
+    def _automation_mode(self, channel: Chunk, keyword: str) -> float:
+        (mode,) = self._text.numbers(channel, keyword, (float(TRIM_READ),))
         (override,) = self._text.numbers(self._text.root, "GLOBAL_AUTO", (-1.0,))
-        mode = mode if override < 0 else override
-        return read_volume(self._text, channel, keyword, name=name, automation_mode=mode)
+        return mode if override < 0 else override
+
+    def _automation(self, channel: Chunk, keywords: tuple[str, str], mode_keyword: str, name: str) -> Automation:
+        """Both envelopes of a fader; what is wrong with one does not hide the other."""
+        mode = self._automation_mode(channel, mode_keyword)
+        text, attempt = self._text, self._obstacles.attempt
+        volume = attempt((), read_volume, text, channel, keywords[0], name=name, automation_mode=mode)
+        pan = attempt((), read_pan, text, channel, keywords[1], name=name, automation_mode=mode)
+        return Automation(volume, pan, replaces_fader=mode != TRIM_READ)
 
     def _name(self, track: Chunk) -> str:
         for block in track.chunks("NAME"):
@@ -377,7 +402,7 @@ class _Reader:
             self._obstacles.attempt(None, self._refuse_envelope, item, name)
 
     def _refuse_envelope(self, item: Line | Chunk, name: str) -> None:
-        if not isinstance(item, Chunk) or item.keyword not in _ENVELOPES - {_VOLUME, _MASTER_VOLUME}:
+        if not isinstance(item, Chunk) or item.keyword not in _ENVELOPES - {*_FADER, *_MASTER_FADER, SEND_VOLUME}:
             return
         # Envelopes that were never armed hold no point or are switched off.
         if is_active(self._text, item):
@@ -385,15 +410,19 @@ class _Reader:
                 item.number, f"{name}: {item.keyword}: this automation is not read; remove the envelope"
             )
 
-    def _fader(self, block: Chunk, keyword: str, automation: Volume) -> tuple[float, float]:
+    def _fader(self, block: Chunk, keyword: str, automation: Automation) -> tuple[float, float]:
         """Gain and pan in our law from a fader in REAPER's."""
         text, number = self._text, self._text.line_number(block, keyword)
         volume, pan, law = text.numbers(block, keyword, (1.0, 0.0, -1.0))
-        volume = 1.0 if automation.replaces_fader else volume
+        volume = 1.0 if automation.replaces_fader and automation.volume else volume
         law = self._law if law < 0 else law
         if volume < 0 or not -1 <= pan <= 1:
             raise text.error(number, f"{keyword}: volume {volume:g}, pan {pan:g} is out of range")
-        if pan == 0.0:
+        if automation.pan and pan != 0.0 and not automation.replaces_fader:
+            raise text.error(number, f"{keyword}: the pan {pan:g} adds to a pan envelope; centre the fader's pan")
+        pan = 0.0 if automation.pan else pan
+        moves = any(point.pan != 0.0 for point in automation.pan)
+        if pan == 0.0 and not moves:
             return volume * law, 0.0
         if abs(law - SINE_PAN_LAW) > 1e-6:
             raise text.error(
@@ -647,12 +676,16 @@ def _vst3_info(head: VstHead) -> PluginInfo:
 
 def _with_sends(tracks: Sequence[_Track], receives: Sequence[Sequence[Receive]]) -> Iterator[Channel]:
     """The channels of all tracks with what each sends; several sends to one target become one."""
-    gains: dict[str, dict[str, float]] = {}
+    sends: dict[str, dict[str, Send]] = {}
     for target, received in zip(tracks, receives, strict=True):
         for receive in received:
             target_id = target.channels[0].id
-            sending = gains.setdefault(tracks[receive.source_index].ends[receive.tap], {})
-            sending[target_id] = sending.get(target_id, 0.0) + receive.gain
+            sending = sends.setdefault(tracks[receive.source_index].ends[receive.tap], {})
+            sending[target_id] = _joined(sending.get(target_id), receive, target_id)
     for channel in (c for track in tracks for c in track.channels):
-        sends = tuple(Send(target=target_id, gain=gain) for target_id, gain in gains.get(channel.id, {}).items())
-        yield channel.model_copy(update={"sends": sends})
+        yield channel.model_copy(update={"sends": tuple(sends.get(channel.id, {}).values())})
+
+
+def _joined(send: Send | None, receive: Receive, target_id: str) -> Send:
+    """A send and another one to the same place as one; `check_receives` saw to it that they move alike."""
+    return Send(target=target_id, gain=receive.gain + (send.gain if send else 0.0), volume=receive.volume)

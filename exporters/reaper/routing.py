@@ -1,4 +1,4 @@
-"""Reads the sends and the volume envelopes of a project as a chain has them; no other part of a track is read here.
+"""Reads a project's sends and its volume and pan envelopes as a chain has them; no other part of a track is read here.
 
 Only what a chain can hold exactly is read. The rest is refused with its line and the name of the
 track: REAPER states neither how it pans sends nor how its fader scale runs.
@@ -6,14 +6,15 @@ track: REAPER states neither how it pans sends nor how its fader scale runs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import pairwise
 
 from ...bridge.processors.equations import gain_to_db
-from ..chain import Channel, VolumePoint
-from .project import TRIM_READ
+from ..chain import Channel, PanPoint, VolumePoint
+from .project import PAN_ENVELOPE_SIGN, TRIM_READ
 from .tree import Chunk, Line, ProjectText
 
 #: What a point of silence is read as; nothing is louder than 1e-15 behind it.
@@ -27,6 +28,9 @@ _FADER_REPLACED = (1, 2, 4)
 
 _LINEAR, _SQUARE = 0, 1
 
+#: The volume envelope of a send; it stands behind the line of the send.
+SEND_VOLUME = "AUXVOLENV"
+
 
 class Tap(Enum):
     """Behind what a send takes its signal, in the order the signal gets there."""
@@ -37,7 +41,7 @@ class Tap(Enum):
 
 
 #: Fields of a channel that act before a tap and after the one before it.
-_ACTS_BEFORE = {Tap.INPUT: (), Tap.INSERTS: ("inserts",), Tap.FADER: ("gain", "pan", "volume")}
+_ACTS_BEFORE = {Tap.INPUT: (), Tap.INSERTS: ("inserts",), Tap.FADER: ("gain", "pan", "volume", "pan_points")}
 
 
 #: A send's mode, as the file has it.
@@ -54,37 +58,54 @@ class Receive:
         Place of the sending track in the file, from 0.
     gain : float >= 0
         Linear amplitude.
+    volume : tuple of VolumePoint
+        Automation of the level, relative to `gain`.
+    number : int
+        Of its line in the file.
     """
 
     source_index: int
     tap: Tap
     gain: float
+    volume: tuple[VolumePoint, ...] = ()
+    number: int = 0
 
 
 @dataclass(frozen=True)
-class Volume:
-    """A volume envelope; without points the fader stands still.
+class Automation:
+    """The envelopes of a fader; without points it stands still.
 
     Attributes
     ----------
+    volume : tuple of VolumePoint
+    pan : tuple of PanPoint
     replaces_fader : bool
-        Whether the envelope plays in place of the fader rather than on top of it.
+        Whether envelopes, where there are any, play in place of the fader rather than on top of it.
     """
 
-    points: tuple[VolumePoint, ...] = ()
+    volume: tuple[VolumePoint, ...] = ()
+    pan: tuple[PanPoint, ...] = ()
     replaces_fader: bool = False
 
 
 def read_receives(
-    text: ProjectText, track: Chunk, *, name: str, names: Sequence[str], pan_law: float
+    text: ProjectText,
+    track: Chunk,
+    *,
+    index: int,
+    names: Sequence[str],
+    automation_modes: Sequence[float],
+    pan_law: float,
 ) -> Iterator[Receive]:
     """What a track receives; muted sends and those without audio are left out.
 
     Parameters
     ----------
-    name : str
-        Of the track.
-    names : sequence of str
+    track : Chunk
+        With the lines of its receives, each with its envelopes behind it.
+    index : int
+        Place of the track in the file, from 0.
+    names, automation_modes : sequence
         Of all tracks, in the order of the file.
     pan_law : float
         The project's, linear.
@@ -92,20 +113,21 @@ def read_receives(
     Raises
     ------
     SessionFileError
-        For a send that changes more than the level.
+        For a send that changes more than the level, and for envelopes as `read_volume` does.
     """
-    for line in track.lines("AUXRECV"):
+    for line, envelopes in _sends(text, track):
         # The pan law comes as "-1:U".
         tokens = [token.partition(":")[0] for token in text.tokens(line)[1:11]]
         given = [text.number_of(token, line) for token in tokens]
         if not given:
-            raise text.error(line.number, f"{name}: a send without a source")
+            raise text.error(line.number, f"{names[index]}: a send without a source")
         defaults = [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0]
         source, mode, gain, pan, mute, mono, inverted, from_channel, to_channel, law = [*given, *defaults[len(given) :]]
         if source != round(source) or not 0 <= source < len(names):
-            raise text.error(line.number, f"{name}: receives from a track that is not there")
+            raise text.error(line.number, f"{names[index]}: receives from a track that is not there")
         if mute or from_channel < 0:
             continue
+        sender = f"{names[index]}: the send from {names[int(source)]!r}"
         wrong = {
             f"is of a mode that is not known ({mode:g})": mode not in _TAP_OF_MODE,
             "is panned; centre it": pan != 0.0,
@@ -116,8 +138,60 @@ def read_receives(
         }
         for words, applies in wrong.items():
             if applies:
-                raise text.error(line.number, f"{name}: the send from {names[int(source)]!r} {words}")
-        yield Receive(int(source), _TAP_OF_MODE[int(mode)], gain)
+                raise text.error(line.number, f"{sender} {words}")
+        receive = Receive(int(source), _TAP_OF_MODE[int(mode)], gain, number=line.number)
+        if envelopes:
+            follows = [automation_modes[receive.source_index], automation_modes[index]]
+            receive = _moving(text, line, envelopes[-1], receive, name=sender, follows=follows)
+        yield receive
+
+
+def _moving(
+    text: ProjectText, line: Line, envelope: Chunk, receive: Receive, *, name: str, follows: Sequence[float]
+) -> Receive:
+    """A send with its envelope; `follows` are the modes of both of its tracks."""
+    own = text.tokens(line)[12:13]
+    modes = [text.number_of(own[0], line)] if own and not own[0].startswith("-") else follows
+    replaces = {_replaces(text, envelope, name, mode) for mode in modes}
+    if len(replaces) > 1 and receive.gain != 1.0:
+        # Nobody says which of the two tracks a send follows.
+        words = f"{name}: its volume envelope plays by the modes of two tracks; set both to trim/read"
+        raise text.error(line.number, words)
+    gain = 1.0 if True in replaces else receive.gain
+    return replace(receive, gain=gain, volume=_volume(text, envelope, name))
+
+
+def _sends(text: ProjectText, track: Chunk) -> Iterator[tuple[Line, list[Chunk]]]:
+    """The lines of a track's receives, each with the active volume envelopes that follow it."""
+    found: list[tuple[Line, list[Chunk]]] = []
+    for item in track.items:
+        if isinstance(item, Line) and item.keyword == "AUXRECV":
+            found.append((item, []))
+        elif found and isinstance(item, Chunk) and item.keyword == SEND_VOLUME and is_active(text, item):
+            found[-1][1].append(item)
+    yield from found
+
+
+def check_receives(
+    text: ProjectText, track: Chunk, receives: Sequence[Receive], *, index: int, names: Sequence[str]
+) -> None:
+    """Check that what a track receives can be added up by sender.
+
+    Raises
+    ------
+    SessionFileError
+        For two sends of one track that move apart, and for an active envelope in front of all sends.
+    """
+    moving: dict[tuple[int, Tap], tuple[VolumePoint, ...]] = {}
+    for receive in receives:
+        if moving.setdefault((receive.source_index, receive.tap), receive.volume) != receive.volume:
+            words = f"two sends from {names[receive.source_index]!r} move apart; put them on tracks of their own"
+            raise text.error(receive.number, f"{names[index]}: {words}")
+    for item in track.items:
+        if isinstance(item, Line) and item.keyword == "AUXRECV":
+            return
+        if isinstance(item, Chunk) and item.keyword == SEND_VOLUME and is_active(text, item):
+            raise text.error(item.number, f"{names[index]}: {SEND_VOLUME} belongs to no send; remove the envelope")
 
 
 def is_active(text: ProjectText, envelope: Chunk) -> bool:
@@ -125,8 +199,10 @@ def is_active(text: ProjectText, envelope: Chunk) -> bool:
     return text.numbers(envelope, "ACT", (1.0,))[0] != 0 and envelope.line("PT") is not None
 
 
-def read_volume(text: ProjectText, channel: Chunk, keyword: str, *, name: str, automation_mode: float) -> Volume:
-    """The post-effects volume envelope of a track or the master.
+def read_volume(
+    text: ProjectText, channel: Chunk, keyword: str, *, name: str, automation_mode: float
+) -> tuple[VolumePoint, ...]:
+    """The post-effects volume envelope of a track or the master; empty where nothing moves.
 
     Parameters
     ----------
@@ -138,61 +214,104 @@ def read_volume(text: ProjectText, channel: Chunk, keyword: str, *, name: str, a
     Raises
     ------
     SessionFileError
-        For points that straight lines in amplitude cannot connect as REAPER does, for automation
-        items, and for modes in which playing would write.
+        For points that straight lines (of a volume, in amplitude) cannot connect as REAPER does, for
+        automation items, and for modes in which playing would write.
     """
+    envelope = _active(text, channel, keyword, name=name, automation_mode=automation_mode)
+    return () if envelope is None else _volume(text, envelope, name)
+
+
+def read_pan(
+    text: ProjectText, channel: Chunk, keyword: str, *, name: str, automation_mode: float
+) -> tuple[PanPoint, ...]:
+    """The post-effects pan envelope of a track or the master; see `read_volume`."""
+    envelope = _active(text, channel, keyword, name=name, automation_mode=automation_mode)
+    return () if envelope is None else _pan(text, envelope, name)
+
+
+def _active(text: ProjectText, channel: Chunk, keyword: str, *, name: str, automation_mode: float) -> Chunk | None:
+    """The envelope of a kind that plays, in a mode that is known."""
     envelopes = [e for e in channel.chunks(keyword) if is_active(text, e)]
     if not envelopes:
-        return Volume()
-    envelope = envelopes[-1]
+        return None
+    _replaces(text, envelopes[-1], name, automation_mode)
+    return envelopes[-1]
+
+
+def _replaces(text: ProjectText, envelope: Chunk, name: str, automation_mode: float) -> bool:
+    """Whether a mode lets an envelope play in place of its fader; `name` is whose envelope it is."""
     if automation_mode != TRIM_READ and automation_mode not in _FADER_REPLACED:
         raise text.error(
             envelope.number, f"{name}: its automation mode ({automation_mode:g}) is not read; set it to trim/read"
         )
-    for line in envelope.lines("POOLEDENVINST"):
-        raise text.error(line.number, f"{name}: automation items are not read; delete them but preserve their points")
-    return Volume(tuple(_points(text, envelope, name)), automation_mode != TRIM_READ)
+    return automation_mode != TRIM_READ
+
+
+def _volume(text: ProjectText, envelope: Chunk, name: str) -> tuple[VolumePoint, ...]:
+    (fader_scale,) = text.numbers(envelope, "VOLTYPE", (0.0,))
+    points = _points(text, envelope, name, _GAIN, along_fader=fader_scale != 0)
+    levels_db = ((time_s, max(gain_to_db(gain), SILENCE_DB)) for time_s, gain in points)
+    return tuple(VolumePoint(time_s=time_s, gain_db=round(level_db, _GAIN_DIGITS)) for time_s, level_db in levels_db)
+
+
+def _pan(text: ProjectText, envelope: Chunk, name: str) -> tuple[PanPoint, ...]:
+    points = _points(text, envelope, name, _PAN, along_fader=False)
+    # Nothing is added so that the centre has no sign.
+    return tuple(PanPoint(time_s=time_s, pan=PAN_ENVELOPE_SIGN * value + 0.0) for time_s, value in points)
+
+
+@dataclass(frozen=True)
+class _Values:
+    """What the points of an envelope hold: its name, their range, and what is said where they leave it."""
+
+    envelope: str
+    lowest: float
+    highest: float
+    words: str
+
+
+_GAIN = _Values("volume envelope", 0.0, math.inf, "needs a time and a gain, both from 0 up")
+_PAN = _Values("pan envelope", -1.0, 1.0, "needs a time from 0 up and a pan between -1 and 1")
 
 
 @dataclass(frozen=True)
 class _Point:
     line: Line
     time_s: float
-    gain: float
+    value: float
     shape: float
 
 
-def _points(text: ProjectText, envelope: Chunk, name: str) -> Iterator[VolumePoint]:
-    """The points such that straight lines connect them; a step becomes two points at one time."""
-    points = [_point(text, line, name) for line in envelope.lines("PT")]
-    (fader_scale,) = text.numbers(envelope, "VOLTYPE", (0.0,))
-    yield _volume_point(points[0].time_s, points[0].gain)
+def _points(
+    text: ProjectText, envelope: Chunk, name: str, values: _Values, *, along_fader: bool
+) -> Iterator[tuple[float, float]]:
+    """Times (s) and values such that straight lines connect them; a step becomes two points at one time.
+
+    `along_fader` says that REAPER's lines are straight along the fader's scale instead.
+    """
+    what = f"{name}: its {values.envelope}"
+    for line in envelope.lines("POOLEDENVINST"):
+        raise text.error(line.number, f"{name}: automation items are not read; delete them but preserve their points")
+    points = [_point(text, line, what, values) for line in envelope.lines("PT")]
+    yield points[0].time_s, points[0].value
     for point, following in pairwise(points):
         if following.time_s < point.time_s:
-            raise text.error(following.line.number, f"{name}: its volume envelope is not in the order of time")
-        if following.gain != point.gain and following.time_s > point.time_s:
+            raise text.error(following.line.number, f"{what} is not in the order of time")
+        if following.value != point.value and following.time_s > point.time_s:
             if point.shape == _SQUARE:
-                yield _volume_point(following.time_s, point.gain)
+                yield following.time_s, point.value
             elif point.shape != _LINEAR:
-                raise text.error(point.line.number, f"{name}: its volume envelope is curved; set the shape to linear")
-            elif fader_scale:
-                raise text.error(
-                    point.line.number,
-                    f"{name}: its volume envelope runs along the fader's scale; set it to amplitude scaling",
-                )
-        yield _volume_point(following.time_s, following.gain)
+                raise text.error(point.line.number, f"{what} is curved; set the shape to linear")
+            elif along_fader:
+                raise text.error(point.line.number, f"{what} runs along the fader's scale; set it to amplitude scaling")
+        yield following.time_s, following.value
 
 
-def _point(text: ProjectText, line: Line, name: str) -> _Point:
+def _point(text: ProjectText, line: Line, what: str, values: _Values) -> _Point:
     numbers = [text.number_of(token, line) for token in text.tokens(line)[1:4]]
-    if len(numbers) < 2 or numbers[0] < 0 or numbers[1] < 0:
-        raise text.error(line.number, f"{name}: its volume envelope needs a time and a gain, both from 0 up")
+    if len(numbers) < 2 or numbers[0] < 0 or not values.lowest <= numbers[1] <= values.highest:
+        raise text.error(line.number, f"{what} {values.words}")
     return _Point(line, numbers[0], numbers[1], numbers[2] if len(numbers) > 2 else _LINEAR)
-
-
-def _volume_point(time_s: float, gain: float) -> VolumePoint:
-    gain_db = max(gain_to_db(gain), SILENCE_DB)
-    return VolumePoint(time_s=time_s, gain_db=round(gain_db, _GAIN_DIGITS))
 
 
 def split_at_taps(
