@@ -12,6 +12,7 @@ from ...exporters.chain import CHAIN_FILE, Chain
 from ...exporters.reaper.project import PAN_COMPENSATION
 from ...exporters.reaper.read import read_project
 from ...exporters.session import MAX_FADER_DB, Session, build_session
+from ..choices import Host
 from ..errors import VerifyError
 from ..graph import MIX_SOURCE, MixGraph
 from ..processors.equations import gain_to_db
@@ -91,23 +92,36 @@ def _job(session: Path, graph_path: Path | None) -> Job:
     return Job(session, kind, graph, analysis)
 
 
-def result_file(job: Job) -> Path:
-    """Where the result of a session is written: beside it, under its own name where it is not alone."""
+def result_file(job: Job, *, host: Host = "") -> Path:
+    """Where the result of a session is written: beside it, under its own name where it is not alone.
+
+    Parameters
+    ----------
+    host : str
+        Who rendered it: each has a file of its own (``verify.reaper.json``).
+    """
     folder = job.session.parent
     alone = len(_sessions_in(folder)) < 2
-    return folder / (VERIFY_FILE if alone else f"{job.session.stem}.{VERIFY_FILE}")
+    return folder / (_of_host(VERIFY_FILE, host) if alone else f"{job.session.stem}.{_of_host(VERIFY_FILE, host)}")
 
 
-def real_file(job: Job) -> Path:
+def real_file(job: Job, *, host: Host = "") -> Path:
     """Where the render of a session is written: beside the graph's own, or beside the session."""
     folder, session = job.session.parent, job.session
+    file = _of_host(REAL_FILE, host)
     beside = _sessions_in(folder)
     if job.analysis is None:
-        return folder / (REAL_FILE if len(beside) < 2 else f"{session.stem}.{REAL_FILE}")
+        return folder / (file if len(beside) < 2 else f"{session.stem}.{file}")
     if len(find_jobs(job.analysis)) < 2:
-        return job.analysis / REAL_FILE
+        return job.analysis / file
     label = session.absolute().parent.name if len(beside) < 2 else session.stem
-    return job.analysis / f"{Path(REAL_FILE).stem}-{label}{Path(REAL_FILE).suffix}"
+    return job.analysis / _of_host(f"{Path(REAL_FILE).stem}-{label}{Path(REAL_FILE).suffix}", host)
+
+
+def _of_host(file: str, host: Host) -> str:
+    """A file name with the host before its ending; as it is for our own hosts."""
+    stem, dot, ending = file.rpartition(".")
+    return f"{stem}.{host}{dot}{ending}" if host else file
 
 
 @dataclass(frozen=True)
