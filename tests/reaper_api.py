@@ -48,11 +48,14 @@ def tracks_of(project: Path) -> tuple[list[Track], Track]:
 
     def effects(chain: Chunk | None) -> list[Effect]:
         found: list[Effect] = []
+        enabled = True
         for item in chain.items if chain is not None else ():
             if isinstance(item, Chunk) and item.keyword in ("JS", "VST"):
                 (values,) = item.items if item.keyword == "JS" else (None,)
                 count = sum(t != "-" for t in text.tokens(values)) if values is not None else 20
-                found.append(Effect("", text.tokens(item.head)[1], count))
+                found.append(Effect("", text.tokens(item.head)[1], count, enabled=enabled))
+            elif not isinstance(item, Chunk) and item.keyword == "BYPASS":
+                enabled = text.tokens(item)[1] == "0"
             elif not isinstance(item, Chunk) and item.keyword == "FXID":
                 found[-1].guid = text.tokens(item)[1]
         return found

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lupa import lua53, lua54
 
-from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Processor, Stem
+from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Processor, Pruned, Stem
 from mixbridge.bridge.processors.laws import KINDS, type_and_law
 from mixbridge.bridge.processors.specs import MIX, spec_of
 from mixbridge.exporters.reaper.check_script import RENDER_NAME, SCRIPT_FILE, lua_string
@@ -30,8 +30,8 @@ RATE_HZ, FRAMES = 48000, 48000 + 7
 ODD_NAME = "kick \"in\"\\ 'out' ]] --[[ größe 🥁 $track %d"
 
 
-def exported(folder: Path, *, suites: str = "jsfx") -> Path:
-    """A project with effects on a track, a group and the master."""
+def exported(folder: Path, *, suites: str = "jsfx", keep_pruned: bool = False) -> Path:
+    """A project with effects on a track, a group and the master; a gate of the track was pruned."""
     (folder / "stems").mkdir(parents=True)
     for name in ("a", "b"):
         soundfile.write(folder / "stems" / f"{name}.wav", np.full((FRAMES, 2), 0.1), RATE_HZ, subtype="FLOAT")
@@ -53,7 +53,9 @@ def exported(folder: Path, *, suites: str = "jsfx") -> Path:
         nodes=[node for _, chain in chains for node in chain],
         edges=[Edge(source=a, target=b) for chain in ends for a, b in pairwise(chain)],
     )
-    return export_reaper(graph, stems_dir=folder / "stems", folder=folder / "it's a project", suites=suites)
+    graph = graph.with_pruned([Pruned(channel="a", processor=processor("gate", "a-g"))])
+    out = folder / "it's a project"
+    return export_reaper(graph, stems_dir=folder / "stems", folder=out, suites=suites, keep_pruned=keep_pruned)
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +151,21 @@ def test_every_way_of_not_working_is_told_apart(
     table.run(project.parent / SCRIPT_FILE, lua54)
     ((text, _, _),) = table.boxes
     assert text.decode().splitlines()[0].startswith("drums: Compressor (JSFX) ") and words in text.decode()
+
+
+def test_what_was_written_bypassed_has_to_stay_so(tmp_path: Path) -> None:
+    project = exported(tmp_path, keep_pruned=True)
+    _, on_render = renders(project)
+    for enabled in (False, True):
+        table = ReaperTable(project, *tracks_of(project), answer=7)
+        table.on_render = on_render
+        (gate,) = [e for t in table.tracks for e in t.effects if "gate" in e.name.casefold()]
+        assert not gate.enabled
+        gate.enabled = enabled
+        table.run(project.parent / SCRIPT_FILE, lua54)
+        text = table.boxes[0][0].decode()
+        assert ("Noise gate (JSFX) is at work, but was written bypassed" in text) == enabled, text
+        assert ("Every effect was loaded" in text) != enabled
 
 
 def test_effects_are_found_where_an_engineer_moved_them(project: Path, table: ReaperTable) -> None:
