@@ -230,6 +230,27 @@ def test_a_change_in_the_project_is_heard_in_its_render(song: Path, stand_in: Pa
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_project_that_we_cannot_read_can_be_rendered_all_the_same(song: Path, stand_in: Path) -> None:
+    # A fade is what an engineer adds first, and nothing that our own hosts follow.
+    project = project_of(song)
+    change(project, "FADEIN 1 0 0", "FADEIN 1 0.5 0")
+    (refused,) = verify_paths([project])
+    assert refused.verdict == "failed" and "faded" in refused.error
+    results = [by_reaper(project, stand_in), given_one(song, song / "song.mixbridge" / "match.wav")]
+    for result in results:
+        assert result.error == "" and result.null_db is not None and result.null_db < -100.0
+        assert result.frames == FRAMES and "could not be read" in result.notes[0] and "faded" in result.notes[0]
+    # Damaged is another thing, and so are files that are gone: nobody renders those.
+    whole = project.read_bytes()
+    project.write_bytes(whole[:-200])
+    assert "does not end" in by_reaper(project, stand_in).error
+    project.write_bytes(whole)
+    (song / "stems" / "vox.wav").unlink()
+    refused = by_reaper(project, stand_in)
+    assert "vox.wav" in " ".join([refused.error, *(o.words for o in refused.obstacles)])
+
+
+@pytest.mark.usefixtures("quick")
 def test_what_the_log_says_is_missing_is_noted(song: Path, stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STAND_IN", "missing")
     result = by_reaper(project_of(song), stand_in)
@@ -249,9 +270,9 @@ def test_an_endless_log_costs_neither_disk_nor_time(
 
 
 def test_a_log_that_grows_is_cut_while_the_program_runs(tmp_path: Path) -> None:
-    code = (
-        "import time\nfor i in range(40):\n    print('x' * (1 << 19), flush=True)\n    time.sleep(0.02)\nprint('end')"
-    )
+    # The program waits with its end, so that its last words are thrown away with the rest of the log.
+    lines = ["import time", "for _ in range(40):", " print('x' * (1 << 19), flush=True)", " time.sleep(0.02)"]
+    code = "\n".join([*lines, "print('x' * (5 << 20))", "print('end', flush=True)", "time.sleep(1)"])
     ended = run_program([sys.executable, "-c", code], folder=tmp_path, timeout_s=60.0)
     assert ended.exit_code == 0 and ended.last_words.endswith("end")
     assert (tmp_path / "log.txt").stat().st_size < MOST_LOG_BYTES + (16 << 19) < 40 << 19

@@ -57,10 +57,11 @@ def verify_job(
     report = progress or (lambda _path, _share, _words: None)
     path = str(job.session)
     report(path, 0.0, "read")
-    opened = open_job(job, media_folder=settings.stems_dir)
+    opened = open_job(job, media_folder=settings.stems_dir, rendered_elsewhere=bool(settings.host))
     mix_path, remark = target_of(opened, settings.mix_path)
     inputs = digest(opened, mix_path, settings)
-    earlier = None if settings.again else still_valid(job, inputs, host=settings.host)
+    # Which files a session plays that was not read is not known: one of them may have changed.
+    earlier = None if settings.again or opened.unread else still_valid(job, inputs, host=settings.host)
     if earlier is not None:
         report(path, 1.0, "unchanged")
         return earlier
@@ -98,6 +99,8 @@ def _relative(path: Path, folder: Path) -> str:
 
 def _session_notes(opened: Opened, *, ran: bool) -> list[str]:
     """`ran` by our own hosts, which compute what runs in a DAW alone."""
+    if opened.unread:
+        return [f"only the master is compared, the session itself could not be read: {opened.unread}"]
     return [*routing_notes(opened.chain, opened.wanted), *(model_notes(opened.chain) if ran else ())]
 
 

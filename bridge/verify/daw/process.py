@@ -83,20 +83,23 @@ def run_program(
         except OSError as error:
             raise DawError(f"{command[0]}: cannot be started ({error.strerror}); check the program") from None
     try:
-        exit_code = _watch(process, log, until_s=time.monotonic() + timeout_s)
+        exit_code, cut = _watch(process, log, until_s=time.monotonic() + timeout_s)
     finally:
         # Also what the program left behind, and all of it when we are interrupted.
         _end(process)
-    return Ended(exit_code, _tail(log))
+    return Ended(exit_code, (cut + _tail(log))[-_TAIL_BYTES:])
 
 
-def _watch(process: subprocess.Popen[bytes], log: Path, *, until_s: float) -> int | None:
+def _watch(process: subprocess.Popen[bytes], log: Path, *, until_s: float) -> tuple[int | None, str]:
+    """The exit code, and the end of what was thrown away of the log: its last words may be there."""
+    cut = ""
     while time.monotonic() < until_s:
         with suppress(subprocess.TimeoutExpired):
-            return process.wait(_POLL_S)
+            return process.wait(_POLL_S), cut
         if log.stat().st_size > MOST_LOG_BYTES:
+            cut = _tail(log)
             os.truncate(log, 0)
-    return process.poll()
+    return process.poll(), cut
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
