@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .bridge.verify.settings import DEFAULT_POLISH_TRIALS
+from .bridge.choices import Daw
+from .bridge.verify.settings import DEFAULT_DAW_TIMEOUT_S, DEFAULT_POLISH_TRIALS
 from .cli_output import complain, errors_for_people, print_json, print_table, progress_bar
 
 if TYPE_CHECKING:
@@ -52,10 +53,23 @@ def verify(
     polish_trials: Annotated[
         int, typer.Option("--polish-trials", help="Settings to try for each node.", min=1)
     ] = DEFAULT_POLISH_TRIALS,
+    daw: Annotated[
+        Daw | None,
+        typer.Option("--with", help="A DAW that renders its sessions itself.", show_default="our own plugin hosts"),
+    ] = None,
+    daw_program: Annotated[
+        Path | None, typer.Option("--daw-program", help="Program of that DAW.", show_default="looked for")
+    ] = None,
+    daw_timeout_s: Annotated[
+        float, typer.Option("--daw-timeout-s", help="Seconds that DAW may take for a session.", min=1.0)
+    ] = DEFAULT_DAW_TIMEOUT_S,
+    render: Annotated[
+        Path | None, typer.Option(help="Compare this render of the session instead of rendering it.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed tries the same settings.", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print all results as JSON.")] = False,
 ) -> None:
-    """Render written sessions with real plugins and measure what was lost.
+    """Render written sessions with real plugins, or let their DAW do it, and measure what was lost.
 
     Exit code 0: green, 3: amber or nothing to measure against, 1: red, 2: something failed.
 
@@ -79,6 +93,10 @@ def verify(
             polish_every_node=polish_all,
             polish_trials=polish_trials,
             seed=seed,
+            daw=daw,
+            daw_program=daw_program,
+            daw_timeout_s=daw_timeout_s,
+            render_path=render,
         )
         with progress_bar() as bar:
             results = verify_paths(
@@ -101,9 +119,12 @@ def verify(
 
 
 def _print_results(results: Sequence[Verification]) -> None:
-    from .bridge.report.real import gap_text, loss_text, node_title, null_text
+    from .bridge.report.real import gap_text, host_title, loss_text, node_title, null_text
 
-    headings = ("Session", "Verdict", "L_a search", "L_a real", "Gap", "Null", "ΔLUFS", "dBTP", "Worst node")
+    headings = (
+        *("Session", "Verdict", "L_a search", "L_a real", "Gap", "Null", "ΔLUFS", "dBTP", "Worst node"),
+        "Rendered by",
+    )
     rows = []
     for result in results:
         real = result.features.get("real")
@@ -122,6 +143,7 @@ def _print_results(results: Sequence[Verification]) -> None:
                 "–" if loudness is None else "0" if abs(loudness) < 0.005 else f"{loudness:+.2f}",
                 "–" if real is None else f"{real.true_peak_db:.1f}",
                 f"{worst.channel_name}: {node_title(worst)}, {null_text(worst.null_db)}" if worst and found else "–",
+                "–" if result.verdict == "failed" else host_title(result),
             )
         )
     print_table(headings, rows)

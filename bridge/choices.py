@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Literal
 
@@ -31,6 +32,18 @@ class ExportFormat(StrEnum):
     dawproject = "dawproject"
     pedalboard = "pedalboard"
 
+
+class Daw(StrEnum):
+    """DAWs that render their own sessions for a verification."""
+
+    reaper = "reaper"
+
+
+#: Who rendered a session: our own hosts (empty), a DAW, or a user, who hands the render over.
+Host = Literal["", "reaper", "given"]
+
+#: The DAWs among them.
+DAW_HOSTS: Mapping[Daw, Host] = {Daw.reaper: "reaper"}
 
 DEFAULT_QUALITY = Quality.standard
 DEFAULT_PRUNING = Pruning.taylor

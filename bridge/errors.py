@@ -127,6 +127,18 @@ class VerifyError(MixbridgeError, ValueError):
     """What was written cannot be rendered or compared; the message names the file."""
 
 
+class DawError(MixbridgeError, RuntimeError):
+    """A DAW did not render a session; the message names the session and the remedy."""
+
+
+class DawNotFoundError(DawError):
+    """The program of a DAW is not on this machine, or not where it was said to be."""
+
+
+class DawTimeoutError(DawError, TimeoutError):
+    """A DAW did not finish within its time limit and was ended."""
+
+
 def combined(errors: Sequence[MixbridgeError], *, mixed: type[MixbridgeError]) -> MixbridgeError:
     """One error for several: its message is the first one's and how many more there are, `obstacles` has them all.
 

@@ -607,7 +607,9 @@ def test_what_the_user_added_or_changed_is_kept(tmp_path: Path) -> None:
         assert names["song.rpp"] == fresh
         assert names["song (kept 1).rpp"] == b"my edit"
         assert names["Media/vocals.wav"] == b"my recording"
-        assert len(names) == 1 + 1 + 3 + 1 + 1
+        # Project, script, effect, media, list of what was written, and the user's two.
+        assert {"verify_in_reaper.lua", "Effects/mixbridge_eq.jsfx", ".mixbridge-export.json"} <= names.keys()
+        assert len(names) == 1 + 1 + 1 + 2 + 1 + 2, sorted(names)
 
 
 def test_what_a_killed_export_left_is_cleared_away(tmp_path: Path) -> None:
@@ -625,4 +627,4 @@ def test_an_old_name_does_not_linger(tmp_path: Path) -> None:
     export_reaper(graph, stems_dir=tmp_path / "stems", folder=tmp_path / "out", name="second", link=True)
     assert [p.name for p in (tmp_path / "out").glob("*.rpp")] == ["second.rpp"]
     manifest = json.loads((tmp_path / "out" / folder_module.MANIFEST).read_text())
-    assert set(manifest) == {"second.rpp", "Effects/mixbridge_eq.jsfx"}
+    assert set(manifest) == {"second.rpp", "verify_in_reaper.lua", "Effects/mixbridge_eq.jsfx"}

@@ -41,7 +41,8 @@ from mixbridge.exporters.reaper.contents import (
     TempoPoint,
     read_contents,
 )
-from mixbridge.exporters.reaper.project import export_reaper, node_guid
+from mixbridge.exporters.reaper.guids import node_guid
+from mixbridge.exporters.reaper.project import export_reaper
 from mixbridge.exporters.reaper.read import read_project
 from mixbridge.exporters.reaper.tree import leading_number
 from mixbridge.exporters.session import build_session

@@ -353,7 +353,8 @@ def _fixed(text: str) -> str:
 
 def _players(sounds: Sounds, verified: Sequence[Verified]) -> list[_Player]:
     files = {key: getattr(sounds, key) for key in _PLAYER_TITLES} | sounds.others
-    reals = [f"Real plugins{f' ({v.result.session})' if len(verified) > 1 else ''}" for v in verified]
+    names = [" ".join(n for n in (v.result.session, v.result.host) if n) for v in verified]
+    reals = [f"Real plugins{f' ({name})' if len(verified) > 1 else ''}" for name in names]
     titles = _PLAYER_TITLES | dict(zip(sounds.others, reals, strict=True))
     return [
         _Player(

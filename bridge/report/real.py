@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..choices import Host
 from ..processors.specs import SPECS
 from ..verify.results import DEEPEST_NULL_DB, NodeResult, Verification
 from ..verify.verdict import AMBER_GAP, GREEN_GAP, Verdict
@@ -18,6 +19,9 @@ ROWS_IN_SIGHT = 8
 
 _MIXER_TITLES = {"fader": "Fader", "volume": "Volume automation", "send": "Send", "media": "Source"}
 _SESSION_TITLES = {"reaper": "REAPER project", "chain": "plugin chain"}
+#: Who rendered, where it was not we.
+_HOST_TITLES: dict[Host, str] = {"reaper": "REAPER", "given": "hand"}
+
 _VERDICTS: dict[Verdict, str] = {
     "green": "nothing audible was lost on the way into real plugins",
     "amber": "a little was lost on the way into real plugins; look at the worst nodes",
@@ -74,7 +78,7 @@ def real_section(verification: Verification, *, player: int) -> RealSection:
     """Lay out a result for the page."""
     rows = tuple(_row(node) for node in verification.nodes)
     return RealSection(
-        title=_SESSION_TITLES.get(verification.session, "session"),
+        title=session_title(verification),
         verdict=verification.verdict,
         headline=headline(verification),
         facts=tuple(_facts(verification)),
@@ -87,6 +91,19 @@ def real_section(verification: Verification, *, player: int) -> RealSection:
         notes=verification.notes,
         player=player,
     )
+
+
+def session_title(verification: Verification) -> str:
+    """What was rendered and, where it was not by our own hosts, by whom."""
+    title = _SESSION_TITLES.get(verification.session, "session")
+    return f"{title}, rendered by {host_title(verification)}" if verification.host else title
+
+
+def host_title(verification: Verification) -> str:
+    """Who rendered a session, such as "Mixbridge" or "REAPER 7.20"."""
+    name = _HOST_TITLES.get(verification.host, "Mixbridge")
+    version = verification.host_version
+    return version if version.startswith(name) else f"{name} {version}".strip()
 
 
 def headline(verification: Verification) -> str:

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ... import __version__
+from ..choices import Host
 from ..errors import MixbridgeError, VerifyError
 from ..hosting.registry import find_plugin
 from ..result_folder import MATCH_FILE
+from .daw.known import daw_renderer
 from .locate import Job, Opened, result_file
 from .realise import find_media
 from .results import SCHEMA_VERSION, Verification
@@ -24,13 +26,15 @@ def digest(opened: Opened, mix_path: Path | None, settings: VerifySettings) -> s
     """A mark of the session, its graph, effects, audio, plugins and target, and of this version."""
     marks = {str(path.absolute()): _mark(path) for path in _files(opened, mix_path, settings)}
     what = {"version": [__version__, SCHEMA_VERSION], "worst": settings.worst, "files": marks}
+    if settings.host:
+        what["host"] = settings.host
     text = json.dumps(what, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii", "backslashreplace")).hexdigest()
 
 
-def still_valid(job: Job, inputs: str) -> Verification | None:
+def still_valid(job: Job, inputs: str, *, host: Host = "") -> Verification | None:
     """The earlier result beside a session, if it was made from the same and its render is still there."""
-    path = result_file(job)
+    path = result_file(job, host=host)
     try:
         earlier = Verification.load(path)
     except VerifyError:
@@ -47,6 +51,10 @@ def _files(opened: Opened, mix_path: Path | None, settings: VerifySettings) -> I
         yield job.graph_path.parent / MATCH_FILE
     if mix_path is not None:
         yield mix_path
+    if settings.render_path is not None:
+        yield settings.render_path
+    if settings.daw is not None:
+        yield daw_renderer(settings.daw, program=settings.daw_program).find()
     for channel in opened.chain.channels:
         if channel.source is not None:
             yield find_media(channel.source, folder, media_folder=settings.stems_dir)

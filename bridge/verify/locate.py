@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ...exporters.chain import CHAIN_FILE, Chain
+from ...exporters.chain import CHAIN_FILE, Chain, Channel
+from ...exporters.reaper.contents import read_contents
 from ...exporters.reaper.project import PAN_COMPENSATION
 from ...exporters.reaper.read import read_project
 from ...exporters.session import MAX_FADER_DB, Session, build_session
-from ..errors import VerifyError
+from ..choices import Host
+from ..errors import SessionFileError, VerifyError
 from ..graph import MIX_SOURCE, MixGraph
 from ..processors.equations import gain_to_db
 from ..result_folder import GRAPH_FILE, REAL_FILE
@@ -91,23 +93,36 @@ def _job(session: Path, graph_path: Path | None) -> Job:
     return Job(session, kind, graph, analysis)
 
 
-def result_file(job: Job) -> Path:
-    """Where the result of a session is written: beside it, under its own name where it is not alone."""
+def result_file(job: Job, *, host: Host = "") -> Path:
+    """Where the result of a session is written: beside it, under its own name where it is not alone.
+
+    Parameters
+    ----------
+    host : str
+        Who rendered it: each has a file of its own (``verify.reaper.json``).
+    """
     folder = job.session.parent
     alone = len(_sessions_in(folder)) < 2
-    return folder / (VERIFY_FILE if alone else f"{job.session.stem}.{VERIFY_FILE}")
+    return folder / (_of_host(VERIFY_FILE, host) if alone else f"{job.session.stem}.{_of_host(VERIFY_FILE, host)}")
 
 
-def real_file(job: Job) -> Path:
+def real_file(job: Job, *, host: Host = "") -> Path:
     """Where the render of a session is written: beside the graph's own, or beside the session."""
     folder, session = job.session.parent, job.session
+    file = _of_host(REAL_FILE, host)
     beside = _sessions_in(folder)
     if job.analysis is None:
-        return folder / (REAL_FILE if len(beside) < 2 else f"{session.stem}.{REAL_FILE}")
+        return folder / (file if len(beside) < 2 else f"{session.stem}.{file}")
     if len(find_jobs(job.analysis)) < 2:
-        return job.analysis / REAL_FILE
+        return job.analysis / file
     label = session.absolute().parent.name if len(beside) < 2 else session.stem
-    return job.analysis / f"{Path(REAL_FILE).stem}-{label}{Path(REAL_FILE).suffix}"
+    return job.analysis / _of_host(f"{Path(REAL_FILE).stem}-{label}{Path(REAL_FILE).suffix}", host)
+
+
+def _of_host(file: str, host: Host) -> str:
+    """A file name with the host before its ending; as it is for our own hosts."""
+    stem, dot, ending = file.rpartition(".")
+    return f"{stem}.{host}{dot}{ending}" if host else file
 
 
 @dataclass(frozen=True)
@@ -118,12 +133,16 @@ class Opened:
     ----------
     wanted : Session or None
         What the graph wants; laid out as the exporter of this kind lays it out.
+    unread : str
+        Why the session could not be read, where others render it and that is no obstacle; the chain
+        is then a master and nothing else.
     """
 
     job: Job
     chain: Chain
     graph: MixGraph | None
     wanted: Session | None
+    unread: str = ""
 
     @property
     def folder(self) -> Path:
@@ -136,8 +155,16 @@ class Opened:
         return self.graph.frames if self.graph is not None and self.graph.frames else self.chain.frames
 
 
-def open_job(job: Job, *, media_folder: Path | None = None) -> Opened:
+def open_job(job: Job, *, media_folder: Path | None = None, rendered_elsewhere: bool = False) -> Opened:
     """Read a session and its graph.
+
+    Parameters
+    ----------
+    media_folder : Path, optional
+        Where audio files lie that were moved.
+    rendered_elsewhere : bool
+        A session that holds what we cannot render is opened all the same, where its graph says how
+        long it is (`Opened.unread`).
 
     Raises
     ------
@@ -152,10 +179,30 @@ def open_job(job: Job, *, media_folder: Path | None = None) -> Opened:
         chain = Chain.load(job.session)
     else:
         master = "master" if graph is None else graph.master.id
-        chain = read_project(job.session, node_ids=_ids(wanted, graph), master_id=master, media_folder=media_folder)
+        ids = _ids(wanted, graph)
+        try:
+            chain = read_project(job.session, node_ids=ids, master_id=master, media_folder=media_folder)
+        except SessionFileError as error:
+            if not rendered_elsewhere or graph is None or not graph.frames or not _all_there(job.session):
+                raise
+            return Opened(job, _master_alone(job, graph), graph, wanted, unread=str(error))
     if graph is not None and wanted is not None:
         _check_match(chain, wanted, graph, job)
     return Opened(job, chain, graph, wanted)
+
+
+def _all_there(project: Path) -> bool:
+    """Whether all audio files of a project are where it says; a damaged project raises `SessionFileError`.
+
+    Neither is made good by a DAW: it plays silence in their place.
+    """
+    files = {file for item in read_contents(project).items for take in item.takes for file in take.files}
+    return all((project.parent / file).is_file() for file in files)
+
+
+def _master_alone(job: Job, graph: MixGraph) -> Chain:
+    master = Channel(id=graph.master.id, name="Master", kind="master")
+    return Chain(name=job.session.stem, sample_rate_hz=graph.sample_rate_hz, frames=graph.frames, channels=(master,))
 
 
 def highest_fader_db(kind: SessionKind) -> float:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from ..audio import probe, read_audio
+from ..choices import Host
 from ..errors import MixbridgeError
 from ..graph import MixGraph
 from ..report.page import Verified, write_report
@@ -40,7 +42,8 @@ def rewrite_report(analysis: Path, graph: MixGraph, target: Audio) -> None:
     verified = [
         found
         for job in find_jobs(analysis)
-        if (found := _verified(result_file(job), frames=target.shape[1], graph=graph)) is not None
+        for host in get_args(Host)
+        if (found := _verified(result_file(job, host=host), frames=target.shape[1], graph=graph)) is not None
     ]
     write_report(analysis / REPORT_FILE, graph=graph, target=target, match=read_audio(match_file), verified=verified)
 

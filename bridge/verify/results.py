@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..choices import Host
 from ..errors import VerifyError
 from ..files import write_text_whole
 from .polished import Polished
@@ -130,6 +131,10 @@ class Verification(_Model):
     ----------
     path : str
         The session file, or what was named if none was found.
+    host : {"", "reaper", "given"}
+        Who rendered it: our own hosts (empty), a DAW, or the user, with `--render`.
+    host_version : str
+        What the DAW says of its version.
     error : str
         Why nothing was measured; empty otherwise.
     obstacles : tuple of ObstacleResult
@@ -146,7 +151,7 @@ class Verification(_Model):
     features : dict
         Of "real", "graph" and "target", as far as there are such.
     nodes : tuple of NodeResult
-        Worst first.
+        Worst first; none where others rendered: they tell the master alone.
     real_file : str
         The render, relative to the folder of `path`.
     inputs : str
@@ -161,6 +166,8 @@ class Verification(_Model):
     name: str = ""
     session: Literal["", "reaper", "chain"] = ""
     suites: str = ""
+    host: Host = ""
+    host_version: str = ""
     verdict: Verdict
     error: str = ""
     obstacles: tuple[ObstacleResult, ...] = ()

@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
-from ..errors import MixbridgeError
+from ..errors import MixbridgeError, VerifyError
 from ..hosting.pool import PluginPool
+from .daw.known import daw_renderer
+from .daw.renderer import DawRenderer
 from .locate import Job, find_jobs
 from .polish import polish_job
 from .results import ObstacleResult, Verification
@@ -43,10 +45,25 @@ def verify_paths(
     list of Verification
         In the order of the paths, one for every session file found; `Verification.error` says why
         one could not be verified.
+
+    Raises
+    ------
+    VerifyError
+        If choices contradict each other, or a given render could belong to several sessions.
+    DawNotFoundError
+        If the DAW that was chosen is not there.
     """
     chosen = settings or VerifySettings()
+    chosen.check()
     report = progress or (lambda _path, _share, _words: None)
-    jobs, results = _find_all(paths, graph_path=chosen.graph_path)
+    daw = None if chosen.daw is None else daw_renderer(chosen.daw, program=chosen.daw_program)
+    if daw is not None:
+        # Said once, and before anything is read.
+        daw.find()
+    jobs, results = _find_all(paths, graph_path=chosen.graph_path, daw=daw)
+    if chosen.render_path is not None and len(jobs) > 1:
+        named = ", ".join(str(job.session) for job in jobs.values())
+        raise VerifyError(f"{chosen.render_path}: of which session is this the render? Name one of {named}")
     work = _group(jobs)
     if len(work) == 1 or chosen.jobs < 2:
         for done, item in enumerate(work):
@@ -72,20 +89,33 @@ class _Work:
     jobs: dict[_Place, Job]
 
 
-def _find_all(paths: Sequence[Path], *, graph_path: Path | None) -> tuple[dict[_Place, Job], _Results]:
-    """Every session once, and a result for each path that holds none."""
+def _find_all(
+    paths: Sequence[Path], *, graph_path: Path | None, daw: DawRenderer | None
+) -> tuple[dict[_Place, Job], _Results]:
+    """Every session once, and a result for each path that holds none that can be rendered."""
     jobs: dict[_Place, Job] = {}
     failed: _Results = {}
     seen: set[Path] = set()
     for number, path in enumerate(paths):
         try:
-            for index, job in enumerate(find_jobs(path, graph_path=graph_path)):
+            for index, job in enumerate(_rendered_by(daw, path, find_jobs(path, graph_path=graph_path))):
                 if (session := job.session.resolve()) not in seen:
                     seen.add(session)
                     jobs[number, index] = job
         except (MixbridgeError, OSError) as error:
             failed[number, 0] = _failure(path, error)
     return jobs, failed
+
+
+def _rendered_by(daw: DawRenderer | None, path: Path, jobs: list[Job]) -> list[Job]:
+    """The sessions that a DAW opens, of those below a path."""
+    if daw is None:
+        return jobs
+    opened = [job for job in jobs if job.kind in daw.kinds]
+    if not opened:
+        formats = " or ".join(f"--export {kind}" for kind in daw.kinds)
+        raise VerifyError(f"{path}: holds no session that {daw.name} opens; export one with '{formats}'")
+    return opened
 
 
 def _group(jobs: Mapping[_Place, Job]) -> list[_Work]:

@@ -6,9 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..choices import DAW_HOSTS, Daw, Host
+from ..errors import VerifyError
+
 #: Called with the path at work, the share of all work done (0 to 1) and a few words.
 Progress = Callable[[str, float, str], None]
 
+
+#: How long a DAW may take for one session (s): it starts, looks for plugins, loads and renders.
+DEFAULT_DAW_TIMEOUT_S = 900.0
 
 #: Settings tried for each node that is polished.
 DEFAULT_POLISH_TRIALS = 8
@@ -41,6 +47,14 @@ class VerifySettings:
         How many settings are tried for each.
     seed : int
         The same seed tries the same settings.
+    daw : Daw or None
+        A DAW that renders instead of our own hosts.
+    daw_program : Path or None
+        Its program; looked for if not given.
+    daw_timeout_s : float
+        How long it may take for one session.
+    render_path : Path or None
+        A render of the one session that is verified, to compare instead of rendering it.
     """
 
     mix_path: Path | None = None
@@ -55,3 +69,25 @@ class VerifySettings:
     polish_every_node: bool = False
     polish_trials: int = DEFAULT_POLISH_TRIALS
     seed: int = 0
+    daw: Daw | None = None
+    daw_program: Path | None = None
+    daw_timeout_s: float = DEFAULT_DAW_TIMEOUT_S
+    render_path: Path | None = None
+
+    @property
+    def host(self) -> Host:
+        """Who renders."""
+        if self.render_path is not None:
+            return "given"
+        return "" if self.daw is None else DAW_HOSTS[self.daw]
+
+    def check(self) -> None:
+        """Raise `VerifyError` for choices that contradict each other."""
+        if self.render_path is not None and self.daw is not None:
+            raise VerifyError("--render compares a render that is there, --with makes one; give one of them")
+        if self.host and self.polish:
+            raise VerifyError("--polish runs single plugins in our own hosts; leave out --with and --render")
+        if self.daw is not None and self.stems_dir is not None:
+            raise VerifyError("--stems: a DAW plays the files that the session names; put the stems back there")
+        if self.daw is None and self.daw_program is not None:
+            raise VerifyError("--daw-program: say which DAW it is with --with")

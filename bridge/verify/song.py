@@ -12,14 +12,16 @@ from typing import Literal
 
 import numpy as np
 
-from ..audio import probe, read_audio, write_wav
-from ..errors import GraphError
+from ..audio import AudioInfo, probe, read_audio, resampled_frames, write_wav
+from ..errors import GraphError, VerifyError
 from ..features import OCTAVE_CENTRES_HZ, Signal, features
 from ..graph import Stem
 from ..hosting.pool import PluginPool
 from ..render import render_graph
 from ..result_folder import GRAPH_FILE, MATCH_FILE
 from .blame import contributions
+from .daw.known import daw_renderer
+from .daw.renderer import DawSession
 from .inputs import digest, still_valid
 from .locate import Job, Opened, model_notes, open_job, real_file, result_file, routing_notes, target_of
 from .measure import LossMeter, find_offset, fitted, moved, null_db, octave_differences_db
@@ -29,6 +31,9 @@ from .report import rewrite_report
 from .results import FeatureResult, LossResult, OctaveResult, Verification
 from .settings import Progress, VerifySettings
 from .verdict import verdict_of
+
+#: A render that ends earlier than the session by more than this (s) is noted.
+_MISSING_S = 0.1
 
 #: What the search noted holds for this target when the graph's render agrees with it to this (in L_a).
 _SAME_LOSS = 0.002
@@ -52,35 +57,51 @@ def verify_job(
     report = progress or (lambda _path, _share, _words: None)
     path = str(job.session)
     report(path, 0.0, "read")
-    opened = open_job(job, media_folder=settings.stems_dir)
+    opened = open_job(job, media_folder=settings.stems_dir, rendered_elsewhere=bool(settings.host))
     mix_path, remark = target_of(opened, settings.mix_path)
     inputs = digest(opened, mix_path, settings)
-    earlier = None if settings.again else still_valid(job, inputs)
+    # Which files a session plays that was not read is not known: one of them may have changed.
+    earlier = None if settings.again or opened.unread else still_valid(job, inputs, host=settings.host)
     if earlier is not None:
         report(path, 1.0, "unchanged")
         return earlier
     began_s = time.monotonic()
-    real, found = _render(opened, mix_path, settings=settings, pool=pool, progress=report)
-    report(path, 0.95, "write")
-    real_path = real_file(job)
-    write_wav(real_path, real, sample_rate_hz=opened.chain.sample_rate_hz)
+    if settings.host:
+        real_path, found = _rendered_elsewhere(opened, mix_path, settings=settings, progress=report)
+    else:
+        real, found = _render(opened, mix_path, settings=settings, pool=pool, progress=report)
+        report(path, 0.95, "write")
+        real_path = real_file(job)
+        write_wav(real_path, real, sample_rate_hz=opened.chain.sample_rate_hz)
+    notes = (*_session_notes(opened, ran=not settings.host), remark, *found.notes)
     result = found.model_copy(
         update={
-            "notes": tuple(printable(n) for n in (*_session_notes(opened), remark) if n),
-            "real_file": Path(os.path.relpath(real_path, job.session.parent)).as_posix(),
+            "notes": tuple(printable(n) for n in notes if n),
+            "real_file": _relative(real_path, job.session.parent),
             "inputs": inputs,
             "wall_s": round(time.monotonic() - began_s, 3),
         }
     )
-    result.save(result_file(job))
+    result.save(result_file(job, host=settings.host))
     if job.analysis is not None and opened.graph is not None and mix_path is not None:
         rewrite_report(job.analysis, opened.graph, read_target(opened, mix_path))
     report(path, 1.0, result.verdict)
     return result
 
 
-def _session_notes(opened: Opened) -> list[str]:
-    return [*routing_notes(opened.chain, opened.wanted), *model_notes(opened.chain)]
+def _relative(path: Path, folder: Path) -> str:
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:
+        # On another drive.
+        return path.absolute().as_posix()
+
+
+def _session_notes(opened: Opened, *, ran: bool) -> list[str]:
+    """`ran` by our own hosts, which compute what runs in a DAW alone."""
+    if opened.unread:
+        return [f"only the master is compared, the session itself could not be read: {opened.unread}"]
+    return [*routing_notes(opened.chain, opened.wanted), *(model_notes(opened.chain) if ran else ())]
 
 
 def _render(
@@ -108,6 +129,52 @@ def _render(
     return real, comparison.result.model_copy(update={"nodes": nodes, "channels": meter.channels()})
 
 
+def _rendered_elsewhere(
+    opened: Opened, mix_path: Path | None, *, settings: VerifySettings, progress: Progress
+) -> tuple[Path, Verification]:
+    """The file of a render by a DAW or the user, and what is measured of it: the master alone."""
+    path, chain = str(opened.job.session), opened.chain
+    version, file = "", settings.render_path
+    notes: tuple[str, ...] = ()
+    if settings.daw is not None:
+        daw = daw_renderer(settings.daw, program=settings.daw_program)
+        progress(path, 0.1, f"rendered by {daw.name}")
+        file = real_file(opened.job, host=settings.host)
+        session = DawSession(opened.job.session, sample_rate_hz=chain.sample_rate_hz, frames=opened.frames)
+        made = daw.render(session, file, timeout_s=settings.daw_timeout_s)
+        version, notes = printable(made.version), tuple(f"{daw.name} says: {words}" for words in made.complaints)
+    if file is None:
+        raise VerifyError(f"{path}: neither a DAW nor a render was given; use --with or --render")
+    progress(path, 0.7, "compare")
+    info = probe(file)
+    options = RenderOptions(settings.stems_dir)
+    real = _whole_render(info, opened)
+    result = _compare(opened, real, mix_path, options=options).result
+    notes = (*_render_notes(info, opened), *notes)
+    return file, result.model_copy(update={"host": settings.host, "host_version": version, "notes": notes})
+
+
+def _whole_render(info: AudioInfo, opened: Opened) -> Audio:
+    """A render at the session's rate, with what follows its end as far as it may come too late."""
+    rate_hz = opened.chain.sample_rate_hz
+    frames = resampled_frames(info.frames, from_hz=info.sample_rate_hz, to_hz=rate_hz)
+    audio = read_excerpt(info, sample_rate_hz=rate_hz, frames=min(frames, opened.frames + rate_hz))
+    if not np.any(audio):
+        raise VerifyError(f"{info.path}: the render is silent; look for muted tracks and missing files in the DAW")
+    return audio
+
+
+def _render_notes(info: AudioInfo, opened: Opened) -> list[str]:
+    rate_hz = opened.chain.sample_rate_hz
+    length_s = opened.frames / rate_hz
+    notes = []
+    if info.sample_rate_hz != rate_hz:
+        notes.append(f"the render has {info.sample_rate_hz} Hz, the session {rate_hz} Hz; it was resampled")
+    if info.duration_s < length_s - _MISSING_S:
+        notes.append(f"the render ends after {info.duration_s:.2f} s, the session after {length_s:.2f} s")
+    return notes
+
+
 # ------------------------------------------------------------------------------- compare
 
 
@@ -120,8 +187,13 @@ class _Comparison:
         """L_a of another render of the same session; only where there is a target."""
         if self.losses is None:
             return math.nan
-        aligned = moved(fitted(audio, self.result.frames), -self.result.offset_samples)
-        return self.losses.measure(aligned)["total"]
+        return self.losses.measure(_aligned(audio, self.result.frames, late_by=self.result.offset_samples))["total"]
+
+
+def _aligned(audio: Audio, frames: int, *, late_by: int) -> Signal:
+    """A render moved back by what it is late, `frames` long; what follows its end comes in there."""
+    longer = audio if audio.shape[-1] >= frames else fitted(audio, frames)
+    return fitted(moved(longer, -late_by), frames)
 
 
 def _compare(opened: Opened, real: Audio, mix_path: Path | None, *, options: RenderOptions) -> _Comparison:
@@ -132,7 +204,7 @@ def _compare(opened: Opened, real: Audio, mix_path: Path | None, *, options: Ren
     heard = fitted(real, frames)
     against = graph if graph is not None else target
     offset = 0 if against is None else find_offset(heard, against, sample_rate_hz=rate_hz)
-    heard = moved(heard, -offset)
+    heard = _aligned(real, frames, late_by=offset)
     losses = None if target is None else LossMeter(target, sample_rate_hz=rate_hz)
     loss = _losses(opened, heard, graph, losses)
     gap, gap_to = _gap(loss)

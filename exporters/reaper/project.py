@@ -1,13 +1,12 @@
 """Writes a session as a REAPER project; what goes where in the file, and the folder around it, is decided here.
 
 The project is self-contained: ``<name>.rpp``, ``Media/`` and ``Effects/``, which REAPER searches
-for effects that are referred to as ``<Project>/...``.
+for effects that are referred to as ``<Project>/...``; beside it lies the script of `check_script`.
 """
 
 from __future__ import annotations
 
 import math
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +25,11 @@ from ..folder import replaced_folder
 from ..media import PlacedMedia, part_heard, place_media, session_frames, write_media
 from ..names import one_line, safe_name
 from ..session import MAX_FADER_DB, Child, Folder, Insert, Media, Send, Session, Strip, Track, build_session
+from .check_script import SCRIPT_FILE, check_script
 from .effects import EFFECTS_FOLDER, JSFX_FILES, jsfx_reference, jsfx_source, slider_tokens
+from .guids import node_guid
 from .plugins import plan_plugins, plugin_blocks
+from .rendering import add_render_settings
 from .rpp import Block, Word, has_all_quotes, number
 
 #: Folder of a project that holds its audio.
@@ -69,8 +71,6 @@ _NOTE_WIDTH = 400
 
 #: A track without a colour of its own, and what is added to a colour that is one (red in the lowest byte).
 NO_COLOUR, CUSTOM_COLOUR = 16576, 0x1000000
-
-_GUID_SPACE = uuid.UUID("7b1f4f0e-54a5-5d0b-9d0b-6e1c7a3b2f10")
 
 
 def export_reaper(
@@ -163,6 +163,9 @@ def export_reaper(
         )
         text = project_text(session, placed, notes=graph.provenance.notes, render_file=f"{title}.wav", plugins=plugins)
         (target / f"{title}.rpp").write_bytes(text)
+        length_s = session_frames(session, placed) / session.sample_rate_hz
+        script = check_script(session, title=title, length_s=length_s, plugins=planned.inserts)
+        (target / SCRIPT_FILE).write_bytes(script)
     return folder / f"{title}.rpp"
 
 
@@ -242,20 +245,9 @@ def _add_settings(project: Block, session: Session, *, length_s: float, render_f
     project.add("CURSOR", 0)
     project.add("USE_REC_CFG", 0)
     project.add("LOOP", 0)
-    # The master, from 0 to the end of the session and not a sample more, as 32-bit float.
-    project.add("RENDER_FILE", render_file)
-    project.add("RENDER_PATTERN", "")
-    project.add("RENDER_FMT", 0, 2, rate_hz)
-    project.add("RENDER_1X", 0)
-    project.add("RENDER_RANGE", 0, 0, length_s, 0, 1000)
-    project.add("RENDER_RESAMPLE", 3, 0, 1)
-    project.add("RENDER_ADDTOPROJ", 0)
-    project.add("RENDER_STEMS", 0)
-    project.add("RENDER_DITHER", 0)
+    add_render_settings(project, file=render_file, sample_rate_hz=rate_hz, length_s=length_s)
     project.add("ITEMMIX", 0)
     project.add("SAMPLERATE", rate_hz, 1, 0)
-    # "evaw", 32 bits, float.
-    project.block("RENDER_CFG").values([Word("ZXZhdyAAAQ==")])
     project.add("LOCK", 1)
     # No override: every track follows its own automation mode.
     project.add("GLOBAL_AUTO", -1)
@@ -525,8 +517,3 @@ def _colour(family: str) -> int:
         return NO_COLOUR
     red, green, blue = bytes.fromhex(colour.removeprefix("#"))
     return CUSTOM_COLOUR + red + (green << 8) + (blue << 16)
-
-
-def node_guid(kind: str, node_id: str) -> Word:
-    """The same identifier for the same node at every export."""
-    return Word("{" + str(uuid.uuid5(_GUID_SPACE, f"{kind}:{node_id}")).upper() + "}")

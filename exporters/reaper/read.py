@@ -26,8 +26,9 @@ from ...bridge.processors.laws import type_and_law
 from ...bridge.processors.specs import MIX, SPECS
 from ..chain import Chain, Channel, Insert, PluginInfo, Send, Source, in_signal_order
 from .effects import EFFECTS_FOLDER, JSFX_FILES, PROJECT_PREFIX, SLIDER_COUNT
+from .guids import node_guid
 from .obstacles import NotingText, Obstacles, each_receive
-from .project import PAN_COMPENSATION, SINE_PAN_LAW, TRIM_READ, node_guid
+from .project import PAN_COMPENSATION, SINE_PAN_LAW, TRIM_READ
 from .routing import (
     SEND_VOLUME,
     Automation,

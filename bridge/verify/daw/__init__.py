@@ -1,0 +1,1 @@
+"""Lets DAWs render their own sessions, one shot at a time; what comes of it is measured by `verify.song`."""

@@ -1,0 +1,15 @@
+"""Which DAWs can render for us, by the name that a user types; how each does it is in its own module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...choices import Daw
+from .reaper import Reaper
+from .renderer import DawRenderer
+
+
+def daw_renderer(daw: Daw, *, program: Path | None = None) -> DawRenderer:
+    """The renderer of a DAW; `program` is where its program lies, if the user said so."""
+    makers = {Daw.reaper: Reaper}
+    return makers[daw](program=program)
