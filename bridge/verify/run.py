@@ -90,7 +90,7 @@ class _Work:
 
 
 def _find_all(
-    paths: Sequence[Path], *, graph_path: Path | None, daw: DawRenderer | None
+    paths: Sequence[Path], *, graph_path: Path | None, daw: DawRenderer | None = None
 ) -> tuple[dict[_Place, Job], _Results]:
     """Every session once, and a result for each path that holds none that can be rendered."""
     jobs: dict[_Place, Job] = {}
