@@ -523,11 +523,30 @@ def test_what_cannot_be_followed_is_refused_with_its_line(
         read(path)
 
 
-def test_a_send_that_moves_between_tracks_of_two_modes_is_refused(edited: Callable[..., Path]) -> None:
-    for mode, words in ((1, "modes of two tracks"), (3, "its automation mode")):
-        path = edited(("AUTOMODE 0", f"AUTOMODE {mode}", KICK), (*send_envelope("0 0.25 0"), HALL))
+def test_a_send_that_moves_in_a_mode_that_is_not_sure_is_refused(edited: Callable[..., Path]) -> None:
+    written = KICK_SEND.replace(" -1 ''", " 3 ''")
+    for change, line, words in (
+        (("AUTOMODE 0", "AUTOMODE 1", KICK), KICK_SEND, "modes of two tracks"),
+        ((KICK_SEND, written, HALL), written, "its automation mode"),
+    ):
+        path = edited(change, (*send_envelope("0 0.25 0", behind=line), HALL))
         with pytest.raises(SessionFileError, match=rf"line \d+: Hall: the send from .*{words}"):
             read(path)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("VOLENV2", "Käte"), ("PANENV2", "Käte"), ("WIDTHENV2", "Käte: WIDTHENV2")])
+def test_automation_items_without_points_of_their_own_are_refused(
+    edited: Callable[..., Path], kind: str, name: str
+) -> None:
+    with pytest.raises(SessionFileError, match=rf"line \d+: {name}: .*automation"):
+        read(edited(envelope(extra=" POOLEDENVINST 1 0 1", kind=kind), after=VOX))
+
+
+def test_both_envelopes_of_a_fader_are_told(edited: Callable[..., Path]) -> None:
+    path = edited(envelope("0 1 5", "1 0 0"), pan_envelope("0 1 2", "1 0 0"), after=VOX)
+    with pytest.raises(SessionFileError) as caught:
+        read(path)
+    assert sum("envelope is curved" in obstacle.words for obstacle in caught.value.obstacles) == 2
 
 
 def test_sends_that_lead_back_are_refused(edited: Callable[..., Path]) -> None:

@@ -28,6 +28,9 @@ _FADER_REPLACED = (1, 2, 4)
 
 _LINEAR, _SQUARE = 0, 1
 
+#: How an envelope lists its automation items.
+_ITEMS = "POOLEDENVINST"
+
 #: The volume envelope of a send; it stands behind the line of the send.
 SEND_VOLUME = "AUXVOLENV"
 
@@ -195,8 +198,8 @@ def check_receives(
 
 
 def is_active(text: ProjectText, envelope: Chunk) -> bool:
-    """Whether an envelope does anything: it is switched on and has points."""
-    return text.numbers(envelope, "ACT", (1.0,))[0] != 0 and envelope.line("PT") is not None
+    """Whether an envelope does anything: it is switched on and has points, or automation items that have some."""
+    return text.numbers(envelope, "ACT", (1.0,))[0] != 0 and any(envelope.lines(k) for k in ("PT", _ITEMS))
 
 
 def read_volume(
@@ -290,7 +293,7 @@ def _points(
     `along_fader` says that REAPER's lines are straight along the fader's scale instead.
     """
     what = f"{name}: its {values.envelope}"
-    for line in envelope.lines("POOLEDENVINST"):
+    for line in envelope.lines(_ITEMS):
         raise text.error(line.number, f"{name}: automation items are not read; delete them but preserve their points")
     points = [_point(text, line, what, values) for line in envelope.lines("PT")]
     yield points[0].time_s, points[0].value
