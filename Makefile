@@ -17,7 +17,7 @@ TYPED := build/typed
 # One thread per test process: more of them would only fight over the cores.
 THREADS := OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 
-.PHONY: help demo test lint types pytest format clean benchmark environment environment-dev
+.PHONY: help demo test lint types pytest format clean benchmark environment environment-dev ardour
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -45,7 +45,10 @@ types: environment-dev ## check types
 	MYPYPATH=$(TYPED) $(BIN)/mypy -p mixbridge
 	MYPYPATH=$(TYPED) $(BIN)/mypy scripts
 
-pytest: environment-dev ## run the tests
+ardour: ## install Ardour and LSP's LV2 plugins where apt-get and root are at hand; the tests need them
+	@$(PYTHON) scripts/install_ardour.py
+
+pytest: environment-dev ardour ## run the tests
 	$(THREADS) $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=15
 
 format: environment-dev ## put the code into its form

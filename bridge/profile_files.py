@@ -6,8 +6,9 @@ docs/profiles.md describes the format.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -23,6 +24,7 @@ from .profiles import (
     RESPONSE_ENERGY,
     ControlRecipe,
     Kind,
+    Lv2Ports,
     Measured,
     Profile,
     Shortfall,
@@ -88,6 +90,22 @@ class _StageFile(StrictModel):
         return value
 
 
+class _Lv2(StrictModel):
+    """See `Lv2Ports`; controls whose symbol is in `leave_out` are those of the base that this plugin lacks."""
+
+    gains: list[str] = Field(default_factory=list)
+    choices: dict[str, list[str]] = Field(default_factory=dict)
+    leave_out: list[str] = Field(default_factory=list)
+    dry: str = ""
+    wet: str = ""
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if bool(self.dry) != bool(self.wet):
+            raise ValueError("lv2: give both dry and wet, or neither")
+        return self
+
+
 class _ProfileFile(StrictModel):
     processor: str
     law: str = ""
@@ -103,6 +121,7 @@ class _ProfileFile(StrictModel):
     control: list[_Control] = Field(default_factory=list)
     file: list[_File] = Field(default_factory=list)
     stage: list[_StageFile] = Field(default_factory=list)
+    lv2: _Lv2 = _Lv2()
     shortfall: Shortfall | None = None
     measured: Measured | None = None
 
@@ -119,12 +138,16 @@ class _ProfileFile(StrictModel):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         law_of(self.law, self.processor)
-        if (self.kind in ("vst3", "stock")) != (self.plugin is not None):
-            raise ValueError("plugin: a profile of kind vst3 or stock has one, the others have none")
-        if (self.kind == "builtin") != bool(self.stage):
-            raise ValueError("stage: a profile of kind builtin has at least one, the others have none")
-        if self.kind != "vst3" and (self.control or self.file):
-            raise ValueError("control: only a profile of kind vst3 has controls of its own")
+        if (self.kind in ("vst3", "lv2", "stock")) != (self.plugin is not None):
+            raise ValueError("plugin: a profile of kind vst3, lv2 or stock has one, the others have none")
+        if self.kind != "lv2" and (self.kind == "builtin") != bool(self.stage):
+            raise ValueError("stage: a profile of kind builtin has at least one, the others but lv2 have none")
+        if self.kind not in ("vst3", "lv2") and (self.control or self.file):
+            raise ValueError("control: only a profile of kind vst3 or lv2 has controls of its own")
+        if self.stage and (self.control or self.file):
+            raise ValueError("control: belongs to a stage where there are stages")
+        if self.kind != "lv2" and self.lv2 != _Lv2():
+            raise ValueError("lv2: only a profile of kind lv2 has it")
         if self.kind != "vst3" and self.display:
             raise ValueError("display: only a profile of kind vst3 names parameters of a plugin")
         for name, (low, high) in self.limits.items():
@@ -185,17 +208,29 @@ class _Reader:
             measured=data.measured,
             shortfall=data.shortfall,
             source=self.source,
+            lv2=Lv2Ports(
+                gains=frozenset(data.lv2.gains),
+                choices={symbol: tuple(texts) for symbol, texts in data.lv2.choices.items()},
+                dry=data.lv2.dry,
+                wet=data.lv2.wet,
+            ),
             recipe=tuple(self._stages()),
             let=tuple(let),
         )
 
     def _stages(self) -> Iterator[StageRecipe]:
-        if self.data.kind == "vst3" and self.data.plugin is not None:
+        if self.data.plugin is not None and not self.data.stage and self.data.kind in ("vst3", "lv2"):
             alone = _StageFile(plugin=self.data.plugin.name, control=self.data.control, file=self.data.file)
             yield self._stage(alone, self.data.plugin, {}, "")
         for number, stage in enumerate(self.data.stage, start=1):
             for each in _rows(stage.each):
-                yield self._stage(stage, PluginInfo(name=stage.plugin), each, f"stage.{number}.")
+                yield self._stage(stage, self._stage_plugin(stage.plugin), each, f"stage.{number}.")
+
+    def _stage_plugin(self, name: str) -> PluginInfo:
+        """A built-in by its class; an LV2 plugin by its URI, from the bundle of the profile's plugin."""
+        if self.data.kind != "lv2" or self.data.plugin is None:
+            return PluginInfo(name=name)
+        return self.data.plugin.model_copy(update={"name": name.rpartition("/")[2], "class_id": name})
 
     def _stage(self, stage: _StageFile, plugin: PluginInfo, each: Mapping[str, int], place: str) -> StageRecipe:
         left, right = (self._formula(g, f"{place}gains", each, more={RESPONSE_ENERGY}) for g in stage.gains)
@@ -220,6 +255,8 @@ class _Reader:
                 if parameter in seen:
                     raise ProfileError(f"{self.source}: {where}.parameter: {parameter!r} is set twice")
                 seen.add(parameter)
+                if self._filled(control.id, f"{where}.id", each) in self.data.lv2.leave_out:
+                    continue
                 value: Formula | str = control.text or ""
                 if control.value is not None:
                     value = self._formula(str(control.value), f"{where}.value", each)
@@ -262,8 +299,25 @@ def read_profile(text: str, *, suite: str, name: str, source: str) -> Profile:
     ProfileError
         When it is malformed; the message names file and field.
     """
-    data: _ProfileFile = parsed(source, text.encode("utf-8"), _ProfileFile)
+    data: _ProfileFile = parsed(source, text.encode("utf-8"), _ProfileFile, complete=_with_base)
     return _Reader(source, data).profile(suite, name)
+
+
+#: What a profile never takes over from its base: the proof and the parameters' names are the other plugin's.
+_OWN = ("measured", "display")
+
+
+def _with_base(data: dict[str, Any]) -> dict[str, Any]:
+    """The content of a profile, with what it leaves out taken from the shipped one that `base` names."""
+    base = data.pop("base", None)
+    if base is None:
+        return data
+    suite, _, name = str(base).partition(":")
+    file = resources.files(__package__.rpartition(".")[0] + ".presets.plugins") / suite / f"{name}.toml"
+    if not file.is_file():
+        raise ValueError(f"base: there is no profile {base!r}; give suite:name of one that ships")
+    rest = tomllib.loads(file.read_text(encoding="utf-8"))
+    return {**{key: value for key, value in rest.items() if key not in _OWN}, **data}
 
 
 def load_profile(path: Path, *, suite: str = "") -> Profile:
@@ -281,10 +335,16 @@ def load_profile(path: Path, *, suite: str = "") -> Profile:
     return read_profile(text, suite=suite or path.absolute().parent.name, name=path.stem, source=str(path))
 
 
-def parsed(source: str, raw: bytes, model: type[Model]) -> Model:
-    """Read TOML into a model; `ProfileError` names `source` and the field."""
+def parsed(
+    source: str,
+    raw: bytes,
+    model: type[Model],
+    *,
+    complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda data: data,
+) -> Model:
+    """Read TOML into a model, `complete` before it is checked; `ProfileError` names `source` and the field."""
     try:
-        return model.model_validate(tomllib.loads(raw.decode("utf-8")))
+        return model.model_validate(complete(tomllib.loads(raw.decode("utf-8"))))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ProfileError(f"{source}: not valid TOML ({error})") from None
     except ValidationError as error:
@@ -293,3 +353,5 @@ def parsed(source: str, raw: bytes, model: type[Model]) -> Model:
         cause = first.get("ctx", {}).get("error")
         message = str(cause) if isinstance(cause, ValueError) else first["msg"]
         raise ProfileError(f"{source}: {where}: {message}" if where else f"{source}: {message}") from None
+    except ValueError as error:
+        raise ProfileError(f"{source}: {error}") from None

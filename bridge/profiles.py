@@ -28,7 +28,7 @@ from .processors.specs import MIX, REVERB, ProcessorSpec, spec_of
 
 Audio = npt.NDArray[np.float64]
 Parameters = Mapping[str, float]
-Kind = Literal["vst3", "builtin", "jsfx", "stock", "mixer"]
+Kind = Literal["vst3", "lv2", "builtin", "jsfx", "stock", "mixer"]
 Plain = float | str
 
 #: An impulse response goes on for this long (s) after the reverb has ended: its cuts ring on.
@@ -36,6 +36,9 @@ CUT_TAIL_S = 0.25
 
 #: Name, in the formulas of a stage's gains, of the energy of the louder channel of its response.
 RESPONSE_ENERGY = "response_energy"
+
+#: What 0 and 1 of a port that switches stand for.
+SWITCH = ("off", "on")
 
 #: A value this little (relative) outside its limits is within: it was rounded on its way.
 LIMIT_SLACK = 1e-9
@@ -111,12 +114,49 @@ class StageRecipe:
 
 
 @dataclass(frozen=True)
+class Lv2Ports:
+    """How the ports of an LV2 plugin differ from the texts and units of a profile's controls.
+
+    Attributes
+    ----------
+    gains : frozenset of str
+        Symbols of ports that take a linear amplitude where the control has dB.
+    choices : mapping of str to tuple of str
+        What the whole numbers of a port stand for, from 0 on; ports not named are switches: off, on.
+    dry, wet : str
+        Symbols of the gains of input and effect at the plugin's output; empty where it has none.
+    """
+
+    gains: frozenset[str] = frozenset()
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    dry: str = ""
+    wet: str = ""
+
+    def value(self, symbol: str, control: Plain) -> float:
+        """What a port is set to.
+
+        Raises
+        ------
+        ValueError
+            When a text is none of the port's choices.
+        """
+        if symbol in self.gains:
+            return float(eq.db_to_gain(float(control)))
+        if not isinstance(control, str):
+            return float(control)
+        choices = self.choices.get(symbol, SWITCH)
+        if control not in choices:
+            raise ValueError(f"{control!r} is none of {', '.join(choices)}")
+        return float(choices.index(control))
+
+
+@dataclass(frozen=True)
 class Stage:
     """One run of one plugin; `run_stages` puts several together.
 
     Attributes
     ----------
-    kind : {"vst3", "builtin", "jsfx", "stock", "mixer"}
+    kind : {"vst3", "lv2", "builtin", "jsfx", "stock", "mixer"}
     plugin : PluginInfo or None
         None for the mixer, whose `values` are the physical parameters.
     values : dict of str to float or str
@@ -152,7 +192,7 @@ class Profile:
         Key of `specs.SPECS`.
     law : str
         Key of `laws.LAWS`: the law that the plugin follows.
-    kind : {"vst3", "builtin", "jsfx", "stock", "mixer"}
+    kind : {"vst3", "lv2", "builtin", "jsfx", "stock", "mixer"}
         Of kind "stock" are plugins that come with a DAW and run in it alone; its exporter knows their states.
     plugin : PluginInfo or None
         None for the mixer. A built-in profile may need several plugins: its name is then that of
@@ -171,6 +211,8 @@ class Profile:
     shortfall : Shortfall or None
     source : str
         Path of the file, for messages.
+    lv2 : Lv2Ports
+        Of kind "lv2" alone.
     """
 
     suite: str
@@ -188,6 +230,7 @@ class Profile:
     measured: Measured | None = None
     shortfall: Shortfall | None = None
     source: str = ""
+    lv2: Lv2Ports = Lv2Ports()
     recipe: tuple[StageRecipe, ...] = field(default=(), repr=False, compare=False)
     let: tuple[tuple[str, Formula], ...] = field(default=(), repr=False, compare=False)
 
@@ -230,7 +273,8 @@ class Profile:
         """What to set on the plugin: its parameters by name.
 
         For built-ins and the mixer these are the physical parameters themselves (`stages` has the
-        values of each built-in plugin), for a JSFX its sliders, fully wet.
+        values of each built-in plugin, and of each LV2 plugin where a profile has several), for a
+        JSFX its sliders, fully wet. Ports of LV2 plugins are named by their symbols.
 
         Raises
         ------
@@ -240,7 +284,7 @@ class Profile:
             When a formula cannot be computed; the message names file and field.
         """
         values = self.check(parameters)
-        if self.kind == "vst3":
+        if self.kind == "vst3" or (self.kind == "lv2" and len(self.recipe) == 1):
             return self._stage_values(self.recipe[0], self._names(values, sample_rate_hz), sample_rate_hz)
         return {**values, MIX.name: MIX.maximum} if self.kind == "jsfx" else dict(values)
 
@@ -253,12 +297,12 @@ class Profile:
             As `settings`.
         """
         values = self.check(parameters)
-        if self.kind != "vst3":
+        if self.kind not in ("vst3", "lv2"):
             return {}
         return self._stage_files(self.recipe[0], values, sample_rate_hz)
 
     def stages(self, parameters: Mapping[str, float], *, sample_rate_hz: float) -> tuple[Stage, ...]:
-        """All plugins to run, with their settings; exactly one unless the kind is "builtin".
+        """All plugins to run, with their settings, by branch; exactly one unless the kind is "builtin" or "lv2".
 
         Raises
         ------
@@ -269,11 +313,13 @@ class Profile:
         if self.kind in ("jsfx", "stock", "mixer"):
             return (Stage(self.kind, self.plugin, self.settings(values, sample_rate_hz=sample_rate_hz)),)
         names = self._names(values, sample_rate_hz)
-        return tuple(
+        stages = (
             self._stage(recipe, values, names, sample_rate_hz)
             for recipe in self.recipe
             if self._compute(recipe.when, names, sample_rate_hz, f"{recipe.place}when")
         )
+        # Stages that repeat for every branch are written one after another.
+        return tuple(sorted(stages, key=lambda stage: stage.branch))
 
     # ------------------------------------------------------------------ inside
 
@@ -320,11 +366,19 @@ class Profile:
     def _stage_values(self, recipe: StageRecipe, names: Mapping[str, Value], rate: float) -> dict[str, Plain]:
         values: dict[str, Plain] = {}
         for control in recipe.controls:
+            value: Value = ""
             if isinstance(control.value, str):
-                values[control.parameter] = control.value
+                value = control.value
             else:
                 value = self._compute(control.value, names, rate, f"{control.place}.value")
-                values[control.parameter] = float(value) if isinstance(value, bool) else value
+            value = float(value) if isinstance(value, bool) else value
+            if self.kind != "lv2":
+                values[control.parameter] = value
+                continue
+            try:
+                values[control.id] = self.lv2.value(control.id, value)
+            except ValueError as error:
+                raise ProfileError(f"{self.source}: {control.place}.value: {error}") from None
         return values
 
     def shows_only(self, parameter: str) -> bool:

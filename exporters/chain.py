@@ -48,7 +48,7 @@ class PluginInfo(_Model):
         File name of the VST3 bundle ("lsp-plugins.vst3"); empty for built-ins; for a JSFX the
         path of its file relative to the chain file.
     class_id : str
-        32 hexadecimal digits, upper case; empty for built-ins and JSFX.
+        32 hexadecimal digits, upper case; the URI of an LV2 plugin; empty for built-ins and JSFX.
     """
 
     name: str
@@ -58,14 +58,14 @@ class PluginInfo(_Model):
 
 
 class Stage(_Model):
-    """One plugin built into pedalboard, as a part of an insert.
+    """One plugin built into pedalboard, or one LV2 plugin, as a part of an insert.
 
     Attributes
     ----------
     name : str
-        Its class in pedalboard ("PeakFilter").
+        Its class in pedalboard ("PeakFilter"), or its URI.
     values : dict of str to float or str
-        Its attributes; what is not named keeps pedalboard's default.
+        Its attributes or ports; what is not named keeps its default.
     files : dict of str to str
         Attributes that name a file, with the path relative to the chain file: the impulse
         response of a convolution.
@@ -109,8 +109,8 @@ class Insert(_Model):
         Key of `specs.SPECS`; empty for an effect that realises none of ours.
     law : str
         Key of `laws.LAWS`; empty for the reference law.
-    kind : {"vst3", "builtin", "jsfx", "stock", "mixer"}
-        A VST3 plugin, a pedalboard built-in, a JSFX, a plugin that runs in its DAW alone (what is known
+    kind : {"vst3", "lv2", "builtin", "jsfx", "stock", "mixer"}
+        A VST3 or LV2 plugin, a pedalboard built-in, a JSFX, a plugin that runs in its DAW alone (what is known
         of it is in `parameters`), or arithmetic of the mixer itself (gain/pan and width, from `parameters`).
     parameters : dict of str to float
         Physical parameters of `type`; empty where they are not known.
@@ -125,13 +125,13 @@ class Insert(_Model):
     latency_samples : int
         Delay of the plugin that the host must remove.
     branches : tuple of Branch
-        Of kind "builtin" alone: ``f(u)`` is their sum; silence if there are none.
+        Of kind "builtin" and "lv2" alone: ``f(u)`` is their sum; silence if there are none.
     """
 
     id: str
     type: str = ""
     law: str = ""
-    kind: Literal["vst3", "builtin", "jsfx", "stock", "mixer"]
+    kind: Literal["vst3", "lv2", "builtin", "jsfx", "stock", "mixer"]
     plugin: PluginInfo | None = None
     parameters: dict[str, float] = Field(default_factory=dict)
     values: dict[str, float | str] = Field(default_factory=dict)
@@ -162,10 +162,10 @@ class Insert(_Model):
 
     @model_validator(mode="after")
     def _has_what_its_kind_needs(self) -> Self:
-        if (self.kind in ("vst3", "jsfx", "stock")) != (self.plugin is not None):
-            raise ValueError("plugin: inserts of VST3, JSFX and a DAW's own plugins have one, others have none")
-        if self.branches and self.kind != "builtin":
-            raise ValueError("branches: only inserts of pedalboard's built-ins have them")
+        if (self.kind in ("vst3", "lv2", "jsfx", "stock")) != (self.plugin is not None):
+            raise ValueError("plugin: inserts of VST3, LV2, JSFX and a DAW's own plugins have one, others have none")
+        if self.branches and self.kind not in ("builtin", "lv2"):
+            raise ValueError("branches: only inserts of pedalboard's built-ins and of LV2 plugins have them")
         return self
 
 

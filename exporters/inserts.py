@@ -23,7 +23,7 @@ from ..bridge.hosting.state import decode_lsp_state, encode_lsp_state
 from ..bridge.processors.laws import kind_of
 from ..bridge.processors.specs import GAIN_PAN, IMAGER, spec_of, type_named
 from ..bridge.responses import Response
-from ..bridge.suites import Profile, choose_profiles, suite_names
+from ..bridge.suites import Profile, choose_profiles, load_suite, suite_names
 from ..bridge.suites import Stage as ProfileStage
 from .chain import Branch, Insert, PluginInfo, Stage
 from .names import safe_name
@@ -50,6 +50,9 @@ _COMMUTING = frozenset(
         "PeakFilter",
     )
 )
+
+#: Where kinds of profile run that not every host has.
+_RUNS_IN = {"jsfx": "runs in REAPER only", "stock": "runs in REAPER only", "lv2": "is no VST3; it is for Ardour"}
 
 Responses = dict[str, Response]
 
@@ -110,10 +113,13 @@ class InsertMaker:
         name = f"{self.number:02d}-{safe_name(strip.name, fallback='channel')}-{insert.type}"
         if profile.kind == "stock":
             return given(kind="stock", plugin=profile.plugin, parameters=profile.check(insert.parameters))
-        if profile.kind == "builtin":
+        if profile.kind in ("builtin", "lv2"):
             stages = profile.stages(insert.parameters, sample_rate_hz=self.sample_rate_hz)
             return given(
-                kind="builtin", parameters=dict(insert.parameters), branches=tuple(self._branches(stages, name, insert))
+                kind=profile.kind,
+                plugin=profile.plugin if profile.kind == "lv2" else None,
+                parameters=dict(insert.parameters),
+                branches=tuple(self._branches(stages, name, insert)),
             )
         files = profile.files(insert.parameters, sample_rate_hz=self.sample_rate_hz)
         return given(
@@ -134,8 +140,10 @@ class InsertMaker:
         if profile is None:
             raise ExportError(f"{where}: --plugins {self.suites} has no {label}; {self._remedy(insert)}")
         if profile.kind not in self.kinds:
-            runs = "runs in REAPER only" if profile.kind in ("jsfx", "stock") else "runs in no DAW"
+            runs = _RUNS_IN.get(profile.kind, "runs in no DAW")
             raise ExportError(f"{where}: the {profile.suite} suite's {label} {runs}; {self._remedy(insert)}")
+        if profile.law != insert.law:
+            profile = self.variant(profile, insert.law) or profile
         if profile.law != insert.law:
             raise ExportError(
                 f"{where}: the {profile.suite} suite's follows another law ({_law(profile.law)}) than this {label} "
@@ -144,14 +152,21 @@ class InsertMaker:
             )
         return profile
 
+    def variant(self, profile: Profile, law: str) -> Profile | None:
+        """Another profile of the same suite and type that follows a law and that the host runs."""
+        others = load_suite(profile.suite).profiles.values()
+        fitting = [p for p in others if p.processor == profile.processor and p.law == law and p.kind in self.kinds]
+        return fitting[0] if fitting else None
+
+    def suites_for(self, insert: SessionInsert) -> list[str]:
+        """Names of the suites with a plugin that the host runs and that follows the insert's law; LV2 come first."""
+        profiles = {suite: choose_profiles(suite).get(kind_of(insert.type, insert.law)) for suite in suite_names()}
+        fitting = {s: p for s, p in profiles.items() if p is not None and p.kind in self.kinds and p.law == insert.law}
+        return sorted(fitting, key=lambda suite: fitting[suite].kind != "lv2")
+
     def _remedy(self, insert: SessionInsert) -> str:
         """What to pass as --plugins instead: the same choice but for this type."""
-        fitting = [
-            suite
-            for suite in suite_names()
-            for profile in [choose_profiles(suite).get(kind_of(insert.type, insert.law))]
-            if profile is not None and profile.kind in self.kinds and profile.law == insert.law
-        ]
+        fitting = self.suites_for(insert)
         if not fitting:
             return "no suite has one that follows this law"
         others = [part for part in self.suites.split(",") if type_named(part.partition("=")[0].strip()) != insert.type]
@@ -189,7 +204,8 @@ class InsertMaker:
 
 
 def _name_of(stage: ProfileStage) -> str:
-    return stage.plugin.name if stage.plugin is not None else ""
+    """The class of a built-in, the URI of an LV2 plugin."""
+    return (stage.plugin.class_id or stage.plugin.name) if stage.plugin is not None else ""
 
 
 def _law(name: str) -> str:

@@ -32,7 +32,7 @@ from mixbridge.exporters.chain import PluginInfo
 from .dsp import programme
 
 RATES_HZ = (44100, 48000, 96000)
-SHIPPED = ("jsfx", "lsp", "pedalboard", "reaplugs", "zam")
+SHIPPED = ("jsfx", "lsp", "lsp-lv2", "pedalboard", "reaplugs", "zam")
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +59,7 @@ def test_the_suites_that_ship() -> None:
     assert lacking == {
         "jsfx": set(),
         "lsp": {"saturation", "limiter"},
+        "lsp-lv2": {"saturation", "limiter"},
         "pedalboard": {"limiter"},
         "reaplugs": set(),
         "zam": {"eq", "delay", "saturation", "limiter"},
@@ -122,6 +123,71 @@ def test_every_law_is_used_by_the_suite_of_its_name_or_beside_others() -> None:
             used = {p.processor for p in load_suite(suite).profiles.values() if p.law == name}
             # Another algorithm of another suite's plugins cannot follow it.
             assert used == (set() if law.beside and suite == "zam" else set(law.types)), f"the law {name} in {suite}"
+
+
+def test_an_lv2_profile_takes_formulas_limits_and_law_from_its_base() -> None:
+    """One truth: the LV2 and the VST3 of LSP have the same ports, in other units."""
+    base, own = profile_of("lsp", "gate"), profile_of("lsp-lv2", "gate")
+    assert (own.law, own.limits, own.measured) == (base.law, base.limits, None)
+    parameters = own.clamp({**own.spec.defaults(), "threshold_db": -20.0, "ratio": 3.0, "attack_ms": 8.0})
+    theirs = base.settings(parameters, sample_rate_hz=48000)
+    values = own.settings(parameters, sample_rate_hz=48000)
+    assert set(values) == set(base.state_ids().values())
+    assert values["at"] == theirs["Attack"] and values["gt"] == pytest.approx(0.1)
+    assert (values["scm"], values["scs"], values["gh"]) == (0.0, 5.0, 0.0)
+    eq = profile_of("lsp-lv2", "eq").settings(profile_of("lsp-lv2", "eq").spec.defaults(), sample_rate_hz=48000)
+    assert "ife_l" not in eq and eq["fm_3"] == 6.0
+
+
+def test_a_delay_of_the_lv2_suite_has_a_branch_for_each_tap_that_sounds() -> None:
+    profile = profile_of("lsp-lv2", "delay")
+    taps = {"tap2_level_db": 0.0, "tap4_level_db": -6.0, "tap4_time_ms": 1500.0, "tap4_low_cut_hz": 100.0}
+    stages = profile.stages(profile.spec.defaults() | taps, sample_rate_hz=48000)
+    assert [(s.branch, s.plugin.name) for s in stages if s.plugin is not None] == [
+        (2, "comp_delay_x2_stereo"), (4, "comp_delay_x2_stereo"), (4, "comp_delay_x2_stereo"),
+        (4, "para_equalizer_x16_stereo"),
+    ]  # fmt: skip
+    times_ms = [float(s.values["time_l"]) for s in stages[:3]]
+    assert times_ms[0] == pytest.approx(250.0, abs=0.02) and sum(times_ms[1:]) == pytest.approx(1500.0, abs=0.03)
+
+
+LV2 = """
+base = "lsp:gate"
+kind = "lv2"
+
+[plugin]
+name = "Gate"
+class_id = "urn:gate"
+
+[lv2]
+gains = ["gt", "gz", "gr"]
+dry = "cdr"
+wet = "cwt"
+
+[lv2.choices]
+scm = ["Peak"]
+scs = ["Max"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("lsp:gate", "lsp:gaze", "base: there is no profile 'lsp:gaze'"),
+        ('wet = "cwt"\n', "", "give both dry and wet"),
+        ('"lv2"', '"vst3"', "only a profile of kind lv2 has it"),
+        ('"Peak"', '"RMS"', "control.1.value: 'Peak' is none of RMS"),
+    ],
+)
+def test_what_is_wrong_in_an_lv2_profile_is_named(before: str, after: str, message: str) -> None:
+    def values(text: str) -> object:
+        profile = read_profile(text, suite="mine", name="gate", source="mine/gate.toml")
+        return profile.settings(profile.clamp(profile.spec.defaults()), sample_rate_hz=48000)
+
+    assert values(LV2)
+    with pytest.raises(ProfileError) as caught:
+        values(LV2.replace(before, after, 1))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_gain_and_width_are_the_hosts_own() -> None:
@@ -331,7 +397,7 @@ def test_a_profile_is_read() -> None:
     [
         ('"gate"', '"gait"', "processor: unknown processor type 'gait'"),
         ('"vst3"', '"vst4"', "kind: "),
-        ('"vst3"', '"builtin"', "plugin: a profile of kind vst3 or stock has one"),
+        ('"vst3"', '"builtin"', "plugin: a profile of kind vst3, lv2 or stock has one"),
         ('stereo = "linked"', "", "stereo: "),
         ("threshold_db + lift", "threshold_db + lft", "control.1.value: unknown name 'lft'"),
         ("threshold_db + lift", "threshold_db +", "control.1.value: 'threshold_db +' is not a formula"),

@@ -1,0 +1,284 @@
+"""Writes a mix as an Ardour session with its media; what stands in the session file is in `session_file`.
+
+The session lies in ``<name>/<name>.ardour`` with its audio in ``<name>/interchange``, as Ardour lays it out.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import scipy.signal
+
+from ...bridge.audio import AudioInfo
+from ...bridge.choices import System
+from ...bridge.errors import ExportError
+from ...bridge.graph import MixGraph, volume_gains
+from ...bridge.hosting.pool import PluginPool
+from ...bridge.processors.equations import gain_to_db
+from ..folder import replaced_folder
+from ..inserts import Responses, component_state, find_plugins, write_responses
+from ..losses import Loss
+from ..media import PlacedMedia, place_media, session_frames, write_media
+from ..names import safe_name
+from ..session import Session, build_session
+from ..vstpreset import encode_vstpreset
+from .plugins import DEFAULT_ARDOUR_SUITES, ArdourPlugins, Effect
+from .routes import MAX_FADER_GAIN, Key, Route, build_routes
+from .session_file import FADER_SMOOTHING_PER_S, PlacedEffect, SessionWriter
+from .state import write_state
+
+#: Ending of a session file.
+SUFFIX = ".ardour"
+
+#: Folder of a session with a folder for each plugin that has files, named by the plugin's id.
+PLUGINS_FOLDER = "plugins"
+
+#: What a pan to one side adds to the fader: the balance only takes away.
+_PAN_ROOM = np.sqrt(2.0)
+
+#: Automation that Ardour's fader follows this well needs no mention (dB).
+_FINE_AUTOMATION_DB = -60.0
+
+
+@dataclass(frozen=True)
+class ArdourPlan:
+    """A mix as Ardour will have it.
+
+    Attributes
+    ----------
+    session : Session
+    routes : tuple of Route
+        In the order of the mixer, the master last.
+    losses : tuple of Loss
+        What is otherwise than in the graph, or missing.
+    responses : dict
+        Files that plugins load, by name.
+    """
+
+    session: Session
+    routes: tuple[Route, ...]
+    losses: tuple[Loss, ...]
+    responses: Responses = field(default_factory=dict)
+
+
+def plan_ardour(
+    graph: MixGraph, *, suites: str, reference_path: Path | None = None, keep_pruned: bool = False
+) -> ArdourPlan:
+    """Lay a graph out as Ardour's routes; nothing is read or written.
+
+    Parameters
+    ----------
+    suites : str
+        Choice of plugin suites (`suites.choose_profiles`).
+    reference_path : Path, optional
+        The finished mix, to stand beside the match as a muted track.
+    keep_pruned : bool
+        Have the processors that pruning took out, bypassed.
+
+    Raises
+    ------
+    ExportError
+        If the chosen suites have no plugin for a node and others have, or one cannot hold its settings.
+    ProfileError
+        If there is no such suite.
+    """
+    session = build_session(
+        graph,
+        max_fader_db=gain_to_db(MAX_FADER_GAIN / _PAN_ROOM),
+        reference_path=reference_path,
+        keep_pruned=keep_pruned,
+    )
+    plugins = ArdourPlugins(suites=suites, sample_rate_hz=session.sample_rate_hz)
+    routes = build_routes(session, plugins)
+    losses = (*plugins.losses, *_automation_losses(session), *_tempo_losses(session))
+    return ArdourPlan(session, routes, losses, plugins.maker.responses)
+
+
+def export_ardour(
+    graph: MixGraph,
+    *,
+    stems_dir: Path,
+    folder: Path,
+    name: str | None = None,
+    link: bool = False,
+    reference_path: Path | None = None,
+    keep_pruned: bool = False,
+    suites: str = DEFAULT_ARDOUR_SUITES,
+    system: System | None = None,
+    allow_unverified: bool = False,
+    pool: PluginPool | None = None,
+) -> Path:
+    """Write a graph as an Ardour session that sounds like `render.render_graph`; `plan_ardour` tells what is lost.
+
+    Parameters
+    ----------
+    graph : MixGraph
+    stems_dir : Path
+        The folder the stems' file names are relative to.
+    folder : Path
+        Where the session's folder will be. An earlier export there is replaced; files that were added or
+        changed since are kept beside the new ones.
+    name : str, optional
+        Name of the session; that of the graph if not given.
+    link : bool
+        Refer to the stems where they are instead of copying them. Stems at another rate than the session's
+        are converted and copied all the same: Ardour would play them too fast or too slow.
+    reference_path : Path, optional
+        The finished mix, to stand beside the match as a muted track.
+    keep_pruned : bool
+        Have the processors that pruning took out, bypassed.
+    suites : str
+        Choice of plugin suites (`suites.choose_profiles`).
+    system : {"windows", "macos", "linux"}, optional
+        Makes no difference: Ardour names plugins alike everywhere.
+    allow_unverified : bool
+        Use VST3 plugins that have no passing certificate.
+    pool : PluginPool, optional
+        Where VST3 plugins tell their state; the pool of this process if not given.
+
+    Returns
+    -------
+    Path
+        The session file.
+
+    Raises
+    ------
+    AudioFileError, AudioContentError
+        If a stem is missing or unreadable.
+    ExportError
+        If a plugin cannot hold a node, or a path cannot be written into a session.
+    PluginError, ProfileError
+        If a VST3 plugin is missing, has no certificate or fails, or there is no such suite.
+    OutputError
+        If the folder cannot be written or is not an earlier export. Nothing is left half written.
+    """
+    plan = plan_ardour(graph, suites=suites, reference_path=reference_path, keep_pruned=keep_pruned)
+    session, title = plan.session, safe_name(name or graph.name, fallback="session").replace(";", "_")
+
+    def can_link(info: AudioInfo) -> bool:
+        return link and info.sample_rate_hz == session.sample_rate_hz
+
+    placed = place_media(
+        session,
+        stems_dir=stems_dir,
+        folder=folder,
+        subfolder=f"{title}/interchange/{title}/audiofiles",
+        can_link=can_link,
+    )
+    _check_links(placed)
+    with replaced_folder(folder) as target:
+        write_media(placed.values(), folder=target, sample_rate_hz=session.sample_rate_hz)
+        ids = itertools.count(1)
+        places = _EffectWriter(
+            plan, target / title, folder / title, ids=ids, allow_unverified=allow_unverified, pool=pool
+        )
+        writer = SessionWriter(
+            name=title,
+            sample_rate_hz=session.sample_rate_hz,
+            frames=session_frames(session, placed),
+            routes=plan.routes,
+            placed=placed,
+            effects=places.written(),
+            ids=ids,
+            tempo=session.tempo,
+        )
+        (target / title).mkdir(exist_ok=True)
+        (target / title / f"{title}{SUFFIX}").write_bytes(writer.text())
+    return folder / title / f"{title}{SUFFIX}"
+
+
+def _check_links(placed: Mapping[str, PlacedMedia]) -> None:
+    for media in placed.values():
+        path = str(media.source.resolve())
+        if media.linked and any(not c.isprintable() for c in path):
+            raise ExportError(
+                f"{media.source}: Ardour sessions cannot refer to a path with control characters or one that is not "
+                "valid text; rename it or export without --link"
+            )
+
+
+@dataclass
+class _EffectWriter:
+    """Writes what plugins need besides the session file: states and the files in them."""
+
+    plan: ArdourPlan
+    target: Path
+    final: Path
+    ids: Iterator[int]
+    allow_unverified: bool
+    pool: PluginPool | None
+
+    def written(self) -> dict[Key, list[PlacedEffect]]:
+        """All effects by route."""
+        effects = [effect for route in self.plan.routes for effect in route.plugins]
+        inserts = [effect.insert for effect in effects if effect.insert is not None]
+        self.plugins = find_plugins(inserts, allow_unverified=self.allow_unverified, pool=self.pool)
+        loaded = {file for insert in inserts for file in insert.files.values()}
+        shared = {name: response for name, response in self.plan.responses.items() if name in loaded}
+        write_responses(shared, target=self.target, sample_rate_hz=self.plan.session.sample_rate_hz)
+        return {route.key: [self._placed(effect) for effect in route.plugins] for route in self.plan.routes}
+
+    def _placed(self, effect: Effect) -> PlacedEffect:
+        number = next(self.ids)
+        if effect.insert is not None and effect.insert.plugin is not None:
+            return PlacedEffect(effect, number, chunk=self._chunk(effect))
+        if not effect.files:
+            return PlacedEffect(effect, number)
+        files = {key: self.plan.responses[file] for key, file in effect.files.items()}
+        folder = self.target / PLUGINS_FOLDER / str(number)
+        state = write_state(effect.id, files, folder=folder, sample_rate_hz=self.plan.session.sample_rate_hz)
+        return PlacedEffect(effect, number, state_folder=state)
+
+    def _chunk(self, effect: Effect) -> str:
+        insert = effect.insert
+        if insert is None or insert.plugin is None:
+            return ""
+        component = component_state(
+            insert,
+            self.plugins[insert.plugin],
+            sample_rate_hz=self.plan.session.sample_rate_hz,
+            folder=self.final,
+            target=self.target,
+            pool=self.pool,
+        )
+        return base64.b64encode(encode_vstpreset(insert.plugin.class_id, component)).decode("ascii")
+
+
+# ------------------------------------------------------------------------------- losses
+
+
+def _automation_losses(session: Session) -> Iterator[Loss]:
+    """What does not move here, and how far faders that are smoothed stay behind the curves they follow."""
+    rate_hz = session.sample_rate_hz
+    step = FADER_SMOOTHING_PER_S / rate_hz
+    for strip in session.strips():
+        if strip.pan_points:
+            yield Loss(strip.id, "", "pan automation left out: the pan stays where it begins")
+        for send in strip.sends:
+            if send.volume:
+                what = f"automation of the send to {send.target} left out: the level stays where it begins"
+                yield Loss(strip.id, "", what)
+        if not strip.volume or not session.frames:
+            continue
+        early = round(rate_hz / FADER_SMOOTHING_PER_S)
+        curve = volume_gains(strip.volume, frames=session.frames + early, sample_rate_hz=rate_hz)
+        state = [(1.0 - step) * curve[early]]
+        followed, _ = scipy.signal.lfilter([step], [1.0, step - 1.0], curve[early:], zi=state)
+        wanted = curve[: session.frames]
+        difference = float(np.sum((followed - wanted) ** 2) / max(np.sum(wanted**2), np.finfo(float).tiny))
+        size_db = 0.5 * gain_to_db(difference)
+        if size_db > _FINE_AUTOMATION_DB:
+            what = (
+                f"volume automation has round corners, {-size_db:.0f} dB below the signal: Ardour's fader is smoothed"
+            )
+            yield Loss(strip.id, "", what)
+
+
+def _tempo_losses(session: Session) -> Iterator[Loss]:
+    if session.tempo is not None and len(session.tempo.points) > 1:
+        yield Loss("", "", "only the first tempo and time signature are written")
