@@ -29,6 +29,7 @@ class ExportFormat(StrEnum):
     """Session formats."""
 
     reaper = "reaper"
+    ardour = "ardour"
     dawproject = "dawproject"
     pedalboard = "pedalboard"
 

@@ -19,6 +19,7 @@ from ..bridge.strength import with_amounts
 from ..bridge.suites import choose_profiles
 from ..bridge.tempo import read_tempo_map
 from . import pedalboard
+from .ardour import writer as ardour
 from .dawproject import writer as dawproject
 from .losses import NotedLoss
 from .options import ExportOptions
@@ -26,7 +27,7 @@ from .reaper import writer as reaper
 from .record import record_exports
 from .writer import Job
 
-WRITERS = {writer.format: writer for writer in (reaper.WRITER, dawproject.WRITER, pedalboard.WRITER)}
+WRITERS = {writer.format: writer for writer in (reaper.WRITER, ardour.WRITER, dawproject.WRITER, pedalboard.WRITER)}
 
 #: Called with the name of what is about to be written.
 Report = Callable[[str], None]
