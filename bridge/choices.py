@@ -38,13 +38,14 @@ class Daw(StrEnum):
     """DAWs that render their own sessions for a verification."""
 
     reaper = "reaper"
+    ardour = "ardour"
 
 
 #: Who rendered a session: our own hosts (empty), a DAW, or a user, who hands the render over.
-Host = Literal["", "reaper", "given"]
+Host = Literal["", "reaper", "ardour", "given"]
 
 #: The DAWs among them.
-DAW_HOSTS: Mapping[Daw, Host] = {Daw.reaper: "reaper"}
+DAW_HOSTS: Mapping[Daw, Host] = {Daw.reaper: "reaper", Daw.ardour: "ardour"}
 
 DEFAULT_QUALITY = Quality.standard
 DEFAULT_PRUNING = Pruning.taylor

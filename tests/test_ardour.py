@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import stat
 import xml.etree.ElementTree as ET
@@ -16,8 +17,16 @@ import soundfile
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from lxml import etree
+from typer.testing import CliRunner
 
-from mixbridge.bridge.errors import ExportError, PluginNotFoundError, SessionFileError, VerifyError
+from mixbridge.bridge.errors import (
+    DawError,
+    DawNotFoundError,
+    DawTimeoutError,
+    ExportError,
+    PluginNotFoundError,
+    SessionFileError,
+)
 from mixbridge.bridge.graph import (
     Bus,
     Edge,
@@ -26,21 +35,26 @@ from mixbridge.bridge.graph import (
     Node,
     PanPoint,
     Processor,
+    Provenance,
     Pruned,
     Stem,
     VolumePoint,
     volume_gains,
 )
-from mixbridge.bridge.hosting import ardour as ardour_module
-from mixbridge.bridge.hosting.ardour import PROGRAM_VARIABLE, Ardour
 from mixbridge.bridge.hosting.lv2 import find_lv2, link_bundles
 from mixbridge.bridge.null_test import DYNAMICS_TARGET_DB, LINEAR_TARGET_DB, null_depth_db
 from mixbridge.bridge.processors.equations import db_to_gain, gain_and_pan
 from mixbridge.bridge.suites import choose_profiles
 from mixbridge.bridge.tempo import Marker, TempoMap, TempoPoint
+from mixbridge.bridge.verify.daw import ardour as ardour_module
+from mixbridge.bridge.verify.daw.ardour import PROGRAM_VARIABLE, Ardour
+from mixbridge.bridge.verify.daw.renderer import DawSession
+from mixbridge.cli import app
 from mixbridge.exporters.ardour.project import export_ardour, plan_ardour
+from mixbridge.exporters.ardour.read import read_summary
 from mixbridge.exporters.ardour.routes import MAX_FADER_GAIN, fader_and_azimuth
 from mixbridge.exporters.ardour.session_file import FADER_SMOOTHING_PER_S, RESERVED_NAMES, route_names
+from mixbridge.exporters.formats import export_graph
 
 from .ardour_mixer import Mixer
 from .mixes import NASTY, reference_render, routed, write_stems
@@ -73,9 +87,15 @@ MIXER_KINDS = ("gain_pan", "imager")
 
 def found_ardour() -> Ardour:
     try:
-        return Ardour.find()
-    except VerifyError as error:
+        Ardour().find()
+    except DawNotFoundError as error:
         pytest.skip(str(error))
+    return Ardour()
+
+
+def whole(path: Path) -> DawSession:
+    summary = read_summary(path)
+    return DawSession(path, sample_rate_hz=summary.sample_rate_hz, frames=summary.frames)
 
 
 def needs_lsp() -> None:
@@ -86,7 +106,7 @@ def needs_lsp() -> None:
 
 def rendered(path: Path) -> np.ndarray:
     out = path.parent.parent.parent / "ardour.wav"
-    found_ardour().render(path, out, timeout_s=60.0)
+    found_ardour().render(whole(path), out, timeout_s=60.0)
     audio, _ = soundfile.read(out, always_2d=True)
     return np.asarray(audio.T)
 
@@ -405,56 +425,96 @@ def fake(folder: Path, body: str) -> Ardour:
     program = folder / "ardour7-export"
     program.write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    return Ardour.find(program)
+    return Ardour(program)
 
 
 def test_a_run_that_hangs_is_repeated(session: Path, tmp_path: Path) -> None:
-    sound = tmp_path / "sound.wav"
-    soundfile.write(sound, np.ones((10, 2)), 44100)
-    count = tmp_path / "count"
+    sound, count = tmp_path / "sound.wav", tmp_path / "count"
+    frames = whole(session).frames
+    soundfile.write(sound, np.ones((frames, 2)), 44100)
     once = fake(tmp_path, f'if [ ! -e "{count}" ]; then touch "{count}"; sleep 60; fi\ncp "{sound}" "$4"')
-    once.render(session, tmp_path / "out.wav", timeout_s=1.0)
-    assert soundfile.info(tmp_path / "out.wav").frames == 10
+    done = once.render(whole(session), tmp_path / "out.wav", timeout_s=1.0)
+    assert soundfile.info(tmp_path / "out.wav").frames == frames
+    assert done.version == "Ardour 7"
 
 
 def test_a_run_that_never_ends_is_given_up(session: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ardour_module, "ATTEMPTS", 2)
-    with pytest.raises(VerifyError, match=r"Ardour was not done in 2 runs of 0\.2 s each; allow more time"):
-        fake(tmp_path, "sleep 60").render(session, tmp_path / "out.wav", timeout_s=0.2)
+    with pytest.raises(DawTimeoutError, match=r"Ardour was not done in 2 runs of up to 0\.2 s; raise --daw-timeout-s"):
+        fake(tmp_path, "sleep 60").render(whole(session), tmp_path / "out.wav", timeout_s=0.2)
     assert not (tmp_path / "out.wav").exists()
 
 
 def test_what_ardour_would_not_say_is_found(session: Path, tmp_path: Path) -> None:
-    silent = fake(tmp_path, "exit 0")
-    with pytest.raises(SessionFileError, match="rendered nothing"):
-        silent.render(session, tmp_path / "out.wav")
-    with pytest.raises(SessionFileError, match=r"does not open it \(no good\)"):
-        fake(tmp_path, "echo no good; exit 1").render(session, tmp_path / "out.wav")
+    silent, asked, out = fake(tmp_path, "exit 0"), whole(session), tmp_path / "out.wav"
+    with pytest.raises(DawError, match="ended without a render"):
+        silent.render(asked, out, timeout_s=9.0)
+    with pytest.raises(DawError, match=r"does not open it \(no good\)"):
+        fake(tmp_path, "echo no good; exit 1").render(asked, out, timeout_s=9.0)
     media = next((session.parent / "interchange").rglob("*.wav"))
     media.rename(media.with_suffix(".gone"))
-    with pytest.raises(VerifyError, match=f"refers to {media.name}, which is missing"):
-        silent.render(session, tmp_path / "out.wav")
+    with pytest.raises(DawError, match=f"refers to {media.name}, which is missing"):
+        silent.render(asked, out, timeout_s=9.0)
     media.with_suffix(".gone").rename(media)
     text = session.read_text(encoding="utf-8")
     effect = '<Processor type="lv2" active="1" unique-id="urn:nowhere"><lv2/></Processor><Processor'
     session.write_text(text.replace("<Processor", effect, 1), encoding="utf-8")
     with pytest.raises(PluginNotFoundError, match="urn:nowhere: no LV2 plugin"):
-        silent.render(session, tmp_path / "out.wav")
+        silent.render(asked, out, timeout_s=9.0)
     session.write_text(text[:200], encoding="utf-8")
     with pytest.raises(SessionFileError, match="no valid XML"):
-        silent.render(session, tmp_path / "out.wav")
+        silent.render(asked, out, timeout_s=9.0)
     with pytest.raises(SessionFileError, match="cannot be read"):
-        silent.render(tmp_path / "none.ardour", tmp_path / "out.wav")
+        whole(tmp_path / "none.ardour")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement", "message"),
+    [
+        ('sample-rate="44100"', 'sample-rate="fast"', "sample-rate: not a number"),
+        ("IsSessionRange", "IsMark", "no range that says how long it is"),
+        ('end="a[0-9]+" flags="IsSessionRange"', 'end="now" flags="IsSessionRange"', "no range that says"),
+        ("<Session ", "<Sessions ", "no valid XML"),
+    ],
+)
+def test_a_damaged_session_is_named(session: Path, pattern: str, replacement: str, message: str) -> None:
+    text, count = re.subn(pattern, replacement, session.read_text(encoding="utf-8"))
+    assert count == 1
+    session.write_text(text, encoding="utf-8")
+    with pytest.raises(SessionFileError, match=message):
+        whole(session)
+
+
+def test_the_command_lets_ardour_render(tmp_path: Path) -> None:
+    found_ardour()
+    mix, sources = tmp_path / "mix.wav", {"stems": str(tmp_path / "stems"), "mix": str(tmp_path / "mix.wav")}
+    provenance = Provenance(plugins=ROUTING, sources=sources)
+    # Longer than what the match loss leaves out at the beginning.
+    graph = many(3, start=5).model_copy(update={"provenance": provenance, "frames": 2 * 44100})
+    write_stems(graph, tmp_path / "stems", frames=2 * 44100)
+    soundfile.write(mix, reference_render(graph, tmp_path / "stems").T, graph.sample_rate_hz, subtype="DOUBLE")
+    (tmp_path / "out").mkdir()
+    graph.save(tmp_path / "out" / "graph.json")
+    export_graph(graph, ["ardour"], stems_dir=tmp_path / "stems", folder=tmp_path / "out")
+    own = CliRunner().invoke(app, ["verify", str(tmp_path / "out")])
+    assert own.exit_code == 2 and "add --with ardour" in own.stderr
+    for _again in range(2):
+        done = CliRunner().invoke(app, ["verify", str(tmp_path / "out"), "--with", "ardour", "--json"])
+        assert done.exit_code == 0, done.stderr
+        (result,) = json.loads(done.stdout)
+        assert (result["host"], result["host_version"], result["session"]) == ("ardour", "Ardour 7", "ardour")
+        assert (result["verdict"], result["offset_samples"]) == ("green", 0)
+        assert result["null_db"] < EXACT_DB and abs(result["gap"]) < 1e-4
 
 
 def test_no_ardour_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(PROGRAM_VARIABLE, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(VerifyError, match="apt-get install ardour"):
-        Ardour.find()
+    with pytest.raises(DawNotFoundError, match="apt-get install ardour"):
+        Ardour().find()
     monkeypatch.setenv(PROGRAM_VARIABLE, str(tmp_path / "nothing"))
-    with pytest.raises(VerifyError, match="nothing: no program that can be run"):
-        Ardour.find()
+    with pytest.raises(DawNotFoundError, match="nothing: no program that can be run"):
+        Ardour().find()
 
 
 def test_bundles_are_found_and_reduced_to_what_is_used(tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ DASH = "–"
 ROWS_IN_SIGHT = 8
 
 _MIXER_TITLES = {"fader": "Fader", "volume": "Volume automation", "send": "Send", "media": "Source"}
-_SESSION_TITLES = {"reaper": "REAPER project", "chain": "plugin chain"}
+_SESSION_TITLES = {"reaper": "REAPER project", "ardour": "Ardour session", "chain": "plugin chain"}
 #: Who rendered, where it was not we.
-_HOST_TITLES: dict[Host, str] = {"reaper": "REAPER", "given": "hand"}
+_HOST_TITLES: dict[Host, str] = {"reaper": "REAPER", "ardour": "Ardour", "given": "hand"}
 
 _VERDICTS: dict[Verdict, str] = {
     "green": "nothing audible was lost on the way into real plugins",

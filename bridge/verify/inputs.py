@@ -55,6 +55,7 @@ def _files(opened: Opened, mix_path: Path | None, settings: VerifySettings) -> I
         yield settings.render_path
     if settings.daw is not None:
         yield daw_renderer(settings.daw, program=settings.daw_program).find()
+    yield from opened.files
     for channel in opened.chain.channels:
         if channel.source is not None:
             yield find_media(channel.source, folder, media_folder=settings.stems_dir)

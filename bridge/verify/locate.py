@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ...exporters.ardour.read import read_summary
 from ...exporters.chain import CHAIN_FILE, Chain, Channel
 from ...exporters.reaper.contents import read_contents
 from ...exporters.reaper.project import PAN_COMPENSATION
@@ -21,8 +22,12 @@ from ..result_folder import GRAPH_FILE, REAL_FILE
 from .results import VERIFY_FILE
 
 PROJECT_SUFFIX = ".rpp"
+ARDOUR_SUFFIX = ".ardour"
 
-SessionKind = Literal["reaper", "chain"]
+SessionKind = Literal["reaper", "ardour", "chain"]
+
+#: Sessions that our own hosts render.
+OWN_KINDS: tuple[SessionKind, ...] = ("reaper", "chain")
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Job:
     Attributes
     ----------
     session : Path
-    kind : {"reaper", "chain"}
+    kind : {"reaper", "ardour", "chain"}
     graph_path : Path or None
     analysis : Path or None
         The analysis folder it lies in.
@@ -50,7 +55,8 @@ def find_jobs(path: Path, *, graph_path: Path | None = None) -> list[Job]:
     Parameters
     ----------
     path : Path
-        A project, a chain file, a folder that holds one, or an analysis folder with sessions below.
+        A project, an Ardour session, a chain file, a folder that holds one, or an analysis folder with
+        sessions below.
     graph_path : Path, optional
         The graph the sessions were exported from; otherwise looked for beside and above them.
 
@@ -64,14 +70,14 @@ def find_jobs(path: Path, *, graph_path: Path | None = None) -> list[Job]:
     if path.is_file():
         return [_job(path, graph_path)]
     if not path.is_dir():
-        raise VerifyError(f"{path}: no such file or folder; name an analysis folder, a .rpp or a chain.json")
+        raise VerifyError(f"{path}: no such file or folder; name an analysis folder, a .rpp, a .ardour or a chain.json")
     found = _sessions_in(path)
     if not found:
         below = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
         found = [session for folder in below for session in _sessions_in(folder)]
     if not found:
         raise VerifyError(
-            f"{path}: holds no session (.rpp or {CHAIN_FILE}); export one with 'mixbridge analyze --export'"
+            f"{path}: holds no session (.rpp, .ardour or {CHAIN_FILE}); export one with 'mixbridge analyze --export'"
         )
     return [_job(session, graph_path) for session in found]
 
@@ -79,15 +85,25 @@ def find_jobs(path: Path, *, graph_path: Path | None = None) -> list[Job]:
 def _sessions_in(folder: Path) -> list[Path]:
     chain = folder / CHAIN_FILE
     projects = (p for p in folder.iterdir() if p.suffix.lower() == PROJECT_SUFFIX and not p.name.startswith("."))
-    return ([chain] if chain.is_file() else []) + sorted(p for p in projects if p.is_file())
+    found = ([chain] if chain.is_file() else []) + sorted(p for p in projects if p.is_file())
+    # Ardour keeps a session in a folder of its name, and copies of earlier states beside it.
+    homes = [folder, *sorted(p for p in folder.iterdir() if p.is_dir())]
+    sessions = (home / f"{home.absolute().name}{ARDOUR_SUFFIX}" for home in homes)
+    return found + [session for session in sessions if session.is_file()]
 
 
 def _job(session: Path, graph_path: Path | None) -> Job:
-    kind: SessionKind = "reaper" if session.suffix.lower() == PROJECT_SUFFIX else "chain"
-    if kind == "chain" and session.suffix.lower() != ".json":
-        raise VerifyError(f"{session}: neither a .rpp nor a {CHAIN_FILE}; name one of these or an analysis folder")
+    kinds: dict[str, SessionKind] = {PROJECT_SUFFIX: "reaper", ARDOUR_SUFFIX: "ardour", ".json": "chain"}
+    kind = kinds.get(session.suffix.lower())
+    if kind is None:
+        raise VerifyError(
+            f"{session}: neither a .rpp nor a .ardour nor a {CHAIN_FILE}; name one of these or an analysis folder"
+        )
     folder = session.absolute().parent
     beside = [folder / GRAPH_FILE, folder.parent / GRAPH_FILE]
+    if kind == "ardour":
+        # One folder further down than others.
+        beside = [folder.parent / GRAPH_FILE, folder.parent.parent / GRAPH_FILE]
     graph = graph_path or next((g for g in beside if g.is_file()), None)
     analysis = next((g.parent for g in beside if g.is_file() and g == graph), None)
     return Job(session, kind, graph, analysis)
@@ -134,8 +150,10 @@ class Opened:
     wanted : Session or None
         What the graph wants; laid out as the exporter of this kind lays it out.
     unread : str
-        Why the session could not be read, where others render it and that is no obstacle; the chain
+        Why the session was not read, where others render it and that is no obstacle; the chain
         is then a master and nothing else.
+    files : tuple of Path
+        Audio files of a session that was not read, as far as they are known.
     """
 
     job: Job
@@ -143,6 +161,7 @@ class Opened:
     graph: MixGraph | None
     wanted: Session | None
     unread: str = ""
+    files: tuple[Path, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -175,6 +194,8 @@ def open_job(job: Job, *, media_folder: Path | None = None, rendered_elsewhere: 
     """
     graph = MixGraph.load(job.graph_path) if job.graph_path is not None else None
     wanted = None if graph is None else build_session(graph, max_fader_db=highest_fader_db(job.kind))
+    if job.kind == "ardour":
+        return _opened_ardour(job, graph, wanted)
     if job.kind == "chain":
         chain = Chain.load(job.session)
     else:
@@ -185,7 +206,9 @@ def open_job(job: Job, *, media_folder: Path | None = None, rendered_elsewhere: 
         except SessionFileError as error:
             if not rendered_elsewhere or graph is None or not graph.frames or not _all_there(job.session):
                 raise
-            return Opened(job, _master_alone(job, graph), graph, wanted, unread=str(error))
+            chain = _master_alone(job, graph, sample_rate_hz=graph.sample_rate_hz, frames=graph.frames)
+            why = f"the session itself could not be read: {error}"
+            return Opened(job, chain, graph, wanted, unread=why)
     if graph is not None and wanted is not None:
         _check_match(chain, wanted, graph, job)
     return Opened(job, chain, graph, wanted)
@@ -200,9 +223,26 @@ def _all_there(project: Path) -> bool:
     return all((project.parent / file).is_file() for file in files)
 
 
-def _master_alone(job: Job, graph: MixGraph) -> Chain:
-    master = Channel(id=graph.master.id, name="Master", kind="master")
-    return Chain(name=job.session.stem, sample_rate_hz=graph.sample_rate_hz, frames=graph.frames, channels=(master,))
+def _opened_ardour(job: Job, graph: MixGraph | None, wanted: Session | None) -> Opened:
+    """An Ardour session: what is in it is Ardour's to read."""
+    summary = read_summary(job.session)
+    if graph is not None and summary.sample_rate_hz != graph.sample_rate_hz:
+        raise _other_rate(job, graph, summary.sample_rate_hz)
+    chain = _master_alone(job, graph, sample_rate_hz=summary.sample_rate_hz, frames=summary.frames)
+    why = "what is in an Ardour session is read by Ardour alone"
+    return Opened(job, chain, graph, wanted, unread=why, files=summary.media)
+
+
+def _master_alone(job: Job, graph: MixGraph | None, *, sample_rate_hz: int, frames: int) -> Chain:
+    master = Channel(id="master" if graph is None else graph.master.id, name="Master", kind="master")
+    return Chain(name=job.session.stem, sample_rate_hz=sample_rate_hz, frames=frames, channels=(master,))
+
+
+def _other_rate(job: Job, graph: MixGraph, sample_rate_hz: int) -> VerifyError:
+    return VerifyError(
+        f"{job.session}: {sample_rate_hz} Hz, but {job.graph_path} has {graph.sample_rate_hz} Hz; "
+        "export the session again"
+    )
 
 
 def highest_fader_db(kind: SessionKind) -> float:
@@ -224,10 +264,7 @@ def _check_match(chain: Chain, wanted: Session, graph: MixGraph, job: Job) -> No
             f"{job.session}: none of its tracks belongs to {job.graph_path}; name the right graph with --graph"
         )
     if chain.sample_rate_hz != graph.sample_rate_hz:
-        raise VerifyError(
-            f"{job.session}: {chain.sample_rate_hz} Hz, but {job.graph_path} has {graph.sample_rate_hz} Hz; "
-            "export the session again"
-        )
+        raise _other_rate(job, graph, chain.sample_rate_hz)
 
 
 def routing_notes(chain: Chain, wanted: Session | None) -> list[str]:

@@ -49,7 +49,7 @@ _REACH, _LEAST_REACH = 0.03, 0.0003
 
 _STREAM = 0x504F4C  # Keeps these random numbers apart from those of a search with the same seed.
 
-_FORMATS = {"chain": ExportFormat.pedalboard, "reaper": ExportFormat.reaper}
+_FORMATS = {"chain": ExportFormat.pedalboard, "reaper": ExportFormat.reaper, "ardour": ExportFormat.ardour}
 
 
 def polish_job(

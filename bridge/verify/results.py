@@ -164,7 +164,7 @@ class Verification(_Model):
     schema_version: Literal[1] = 1
     path: str
     name: str = ""
-    session: Literal["", "reaper", "chain"] = ""
+    session: Literal["", "reaper", "ardour", "chain"] = ""
     suites: str = ""
     host: Host = ""
     host_version: str = ""

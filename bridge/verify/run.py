@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
+from ..choices import Daw
 from ..errors import MixbridgeError, VerifyError
 from ..hosting.pool import PluginPool
 from .daw.known import daw_renderer
 from .daw.renderer import DawRenderer
-from .locate import Job, find_jobs
+from .locate import OWN_KINDS, Job, find_jobs
 from .polish import polish_job
 from .results import ObstacleResult, Verification
 from .settings import Progress, VerifySettings
@@ -60,7 +61,7 @@ def verify_paths(
     if daw is not None:
         # Said once, and before anything is read.
         daw.find()
-    jobs, results = _find_all(paths, graph_path=chosen.graph_path, daw=daw)
+    jobs, results = _find_all(paths, graph_path=chosen.graph_path, daw=daw, any_kind=chosen.render_path is not None)
     if chosen.render_path is not None and len(jobs) > 1:
         named = ", ".join(str(job.session) for job in jobs.values())
         raise VerifyError(f"{chosen.render_path}: of which session is this the render? Name one of {named}")
@@ -90,15 +91,19 @@ class _Work:
 
 
 def _find_all(
-    paths: Sequence[Path], *, graph_path: Path | None, daw: DawRenderer | None = None
+    paths: Sequence[Path], *, graph_path: Path | None, daw: DawRenderer | None = None, any_kind: bool = False
 ) -> tuple[dict[_Place, Job], _Results]:
-    """Every session once, and a result for each path that holds none that can be rendered."""
+    """Every session once, and a result for each path that holds none that can be rendered.
+
+    `any_kind` of session will do where nobody has to render it.
+    """
     jobs: dict[_Place, Job] = {}
     failed: _Results = {}
     seen: set[Path] = set()
     for number, path in enumerate(paths):
         try:
-            for index, job in enumerate(_rendered_by(daw, path, find_jobs(path, graph_path=graph_path))):
+            found = find_jobs(path, graph_path=graph_path)
+            for index, job in enumerate(found if any_kind else _rendered_by(daw, path, found)):
                 if (session := job.session.resolve()) not in seen:
                     seen.add(session)
                     jobs[number, index] = job
@@ -108,9 +113,12 @@ def _find_all(
 
 
 def _rendered_by(daw: DawRenderer | None, path: Path, jobs: list[Job]) -> list[Job]:
-    """The sessions that a DAW opens, of those below a path."""
+    """The sessions that a DAW opens, of those below a path; without one, those of our own hosts."""
     if daw is None:
-        return jobs
+        own = [job for job in jobs if job.kind in OWN_KINDS]
+        if not own:
+            raise VerifyError(f"{path}: Ardour's sessions are rendered by Ardour itself; add --with {Daw.ardour}")
+        return own
     opened = [job for job in jobs if job.kind in daw.kinds]
     if not opened:
         formats = " or ".join(f"--export {kind}" for kind in daw.kinds)

@@ -12,10 +12,11 @@ from typing import Literal
 
 import numpy as np
 
+from ...exporters.chain import Source
 from ..audio import AudioInfo, probe, read_audio, resampled_frames, write_wav
 from ..errors import GraphError, VerifyError
 from ..features import OCTAVE_CENTRES_HZ, Signal, features
-from ..graph import Stem
+from ..graph import STEMS_SOURCE, Stem
 from ..hosting.pool import PluginPool
 from ..render import render_graph
 from ..result_folder import GRAPH_FILE, MATCH_FILE
@@ -60,8 +61,10 @@ def verify_job(
     opened = open_job(job, media_folder=settings.stems_dir, rendered_elsewhere=bool(settings.host))
     mix_path, remark = target_of(opened, settings.mix_path)
     inputs = digest(opened, mix_path, settings)
-    # Which files a session plays that was not read is not known: one of them may have changed.
-    earlier = None if settings.again or opened.unread else still_valid(job, inputs, host=settings.host)
+    # Which files a session plays that was not read may not be known: one of them may have changed.
+    earlier = (
+        None if settings.again or (opened.unread and not opened.files) else still_valid(job, inputs, host=settings.host)
+    )
     if earlier is not None:
         report(path, 1.0, "unchanged")
         return earlier
@@ -100,7 +103,7 @@ def _relative(path: Path, folder: Path) -> str:
 def _session_notes(opened: Opened, *, ran: bool) -> list[str]:
     """`ran` by our own hosts, which compute what runs in a DAW alone."""
     if opened.unread:
-        return [f"only the master is compared, the session itself could not be read: {opened.unread}"]
+        return [f"only the master is compared, {opened.unread}"]
     return [*routing_notes(opened.chain, opened.wanted), *(model_notes(opened.chain) if ran else ())]
 
 
@@ -260,13 +263,18 @@ def _graph_render(opened: Opened, options: RenderOptions) -> Audio | None:
 def _stem_audio(opened: Opened, stem: Stem, options: RenderOptions) -> Audio:
     """A stem as the graph places it, from the file the session plays for it."""
     channel = next((c for c in opened.chain.channels if c.id == stem.id), None)
-    if channel is None or channel.source is None:
+    source, folder = channel.source if channel is not None else None, opened.folder
+    if source is None and opened.unread and opened.graph is not None:
+        # What the session plays is not known; the graph knows where its stems were.
+        folder = Path(opened.graph.provenance.sources.get(STEMS_SOURCE, ""))
+        source = Source(file=stem.file, channels=stem.channels) if (folder / stem.file).is_file() else None
+    if source is None:
         raise GraphError(f"{stem.file}: the session does not hold this stem; its graph cannot be rendered")
     position = opened.graph.position_samples(stem) if opened.graph is not None else 0
-    source = channel.source.model_copy(update={"offset_samples": position, "polarity": stem.polarity})
+    source = source.model_copy(update={"offset_samples": position, "polarity": stem.polarity})
     return read_source(
         source,
-        opened.folder,
+        folder,
         sample_rate_hz=opened.chain.sample_rate_hz,
         frames=opened.frames,
         media_folder=options.media_folder,

@@ -1,1 +1,1 @@
-"""Ardour sessions: written here; how they are rendered is in `bridge.hosting.ardour`."""
+"""Ardour sessions: written here; how they are rendered is in `bridge.verify.daw.ardour`."""
