@@ -17,8 +17,12 @@ from pydantic import BaseModel
 
 from mixbridge.bridge import graph as graph_module
 from mixbridge.bridge import tempo as tempo_module
+from mixbridge.bridge.errors import DawNotFoundError
 from mixbridge.bridge.graph import MAX_FILE_BYTES, MixGraph
+from mixbridge.bridge.hosting.lv2 import find_lv2
 from mixbridge.bridge.processors.specs import CHAIN_ORDER, SPECS, Parameter
+from mixbridge.bridge.suites import choose_profiles
+from mixbridge.bridge.verify.daw.ardour import Ardour
 
 from .conftest import SONG_RATE_HZ, SmallSong
 from .suites import installed
@@ -63,6 +67,16 @@ def can_install(suite: str) -> bool:
     return True
 
 
+def has_ardour() -> bool:
+    """Ardour, and the LV2 plugins that the README has it play."""
+    uris = {p.plugin.class_id for p in choose_profiles("lsp-lv2").values() if p.plugin is not None}
+    try:
+        Ardour().find()
+    except DawNotFoundError:
+        return False
+    return set(find_lv2(uris)) == uris
+
+
 # ------------------------------------------------------------------------------------ README
 
 
@@ -87,14 +101,15 @@ def test_the_commands_of_the_readme_run_as_shown(tmp_path: Path, make_small_song
     tempo = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=500_000), mido.MetaMessage("marker", text="Verse")])
     mido.MidiFile(tracks=[tempo]).save(tmp_path / "song.mid")
     has_plugins = can_install("lsp")
-    commands = [c for c in readme_commands() if c.startswith("mixbridge ") and (has_plugins or "lsp" not in c)]
+    missing = [word for word, there in (("lsp", has_plugins), ("ardour", has_ardour())) if not there]
+    commands = [c for c in readme_commands() if c.startswith("mixbridge ") and not any(w in c for w in missing)]
     assert commands
     for command in commands:
         run(["bash", "-c", command], cwd=tmp_path)
 
     # What the README's table promises is there, and the first look is a part only.
     promised = re.findall(r"^\| `([\w./]+)` \|", README.partition("| file |")[2].partition("\n\n")[0], re.MULTILINE)
-    assert len(promised) == 6
+    assert len(promised) == 7
     for name in promised:
         path = tmp_path / "mix.mixbridge" / name
         assert path.is_file() or any(path.iterdir()), f"{name} is missing"
