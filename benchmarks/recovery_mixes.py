@@ -29,6 +29,7 @@ from mixbridge.bridge.suites import Profile, choose_profiles
 from mixbridge.bridge.verify.realise import render_chain
 from mixbridge.exporters.chain import Chain
 from mixbridge.exporters.pedalboard import export_pedalboard
+from mixbridge.exporters.writer import ExportJob
 
 TRACKS = (3, 6)
 SECONDS = (15.0, 20.0)
@@ -80,7 +81,8 @@ def make_mix(source: Source, folder: Path, *, suite: str, seed: int, pool: Plugi
     sources = {STEMS_SOURCE: str((folder / "stems").resolve()), MIX_SOURCE: str((folder / "mix.wav").resolve())}
     provenance = truth.provenance.model_copy(update={"seed": seed, "plugins": suite, "sources": sources})
     truth = truth.model_copy(update={"provenance": provenance})
-    file = export_pedalboard(truth, stems_dir=folder / "stems", folder=folder / "session", suites=suite, pool=pool)
+    job = ExportJob(graph=truth, stems_dir=folder / "stems", plugins=suite, pool=pool)
+    file = export_pedalboard(job, folder / "session")
     mix = render_chain(Chain.load(file), file.parent, pool=pool)
     write_wav(folder / "mix.wav", mix, sample_rate_hz=source.sample_rate_hz)
     truth.save(folder / "graph.json")

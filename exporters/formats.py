@@ -25,7 +25,7 @@ from .losses import NotedLoss
 from .options import ExportOptions
 from .reaper import writer as reaper
 from .record import record_exports
-from .writer import Job
+from .writer import ExportJob
 
 WRITERS = {writer.format: writer for writer in (reaper.WRITER, ardour.WRITER, dawproject.WRITER, pedalboard.WRITER)}
 
@@ -147,9 +147,9 @@ def _mix_of(graph: MixGraph) -> Path | None:
     return path if path.is_absolute() and path.is_file() else None
 
 
-def _job(graph: MixGraph, *, stems_dir: Path, options: ExportOptions | None) -> Job:
+def _job(graph: MixGraph, *, stems_dir: Path, options: ExportOptions | None) -> ExportJob:
     chosen = options or ExportOptions()
-    return Job(
+    return ExportJob(
         graph=graph,
         stems_dir=stems_dir,
         options=chosen,
@@ -158,7 +158,7 @@ def _job(graph: MixGraph, *, stems_dir: Path, options: ExportOptions | None) -> 
     )
 
 
-def _losses(job: Job, formats: Sequence[str]) -> dict[str, list[NotedLoss]]:
+def _losses(job: ExportJob, formats: Sequence[str]) -> dict[str, list[NotedLoss]]:
     wanted = {kind.value: writer for kind, writer in WRITERS.items() if kind in formats}
     return {kind: [loss.noted(job.graph) for loss in writer.losses(job)] for kind, writer in wanted.items()}
 

@@ -17,7 +17,6 @@ from ..bridge.audio import AudioInfo
 from ..bridge.choices import ExportFormat
 from ..bridge.errors import ExportError, ParameterError
 from ..bridge.graph import MixGraph
-from ..bridge.hosting.pool import PluginPool
 from ..bridge.processors.laws import type_and_law
 from ..bridge.suites import Profile, choose_profiles
 from .chain import (
@@ -35,7 +34,7 @@ from .inserts import MIXER_TYPES, InsertMaker, Responses, component_state, find_
 from .media import PlacedMedia, place_media, session_frames, write_media
 from .session import Child, Media, Session, Strip, Track, build_session
 from .vstpreset import encode_vstpreset
-from .writer import Job, Writer
+from .writer import ExportJob, Writer
 
 AUDIO_FOLDER = "audio"
 SCRIPT_FILE = "render.py"
@@ -50,35 +49,16 @@ Plugins are looked for where your system keeps them; name other folders with --p
 """
 
 
-def export_pedalboard(
-    graph: MixGraph,
-    *,
-    stems_dir: Path,
-    folder: Path,
-    suites: str,
-    link: bool = False,
-    allow_unverified: bool = False,
-    pool: PluginPool | None = None,
-) -> Path:
+def export_pedalboard(job: ExportJob, folder: Path) -> Path:
     """Write a graph as a chain of plugins that sounds like `render.render_graph`, with a script that renders it.
+
+    Linked stems at another sample rate than the mix are converted and copied all the same. A script has
+    no use for a reference track or for what is bypassed.
 
     Parameters
     ----------
-    graph : MixGraph
-    stems_dir : Path
-        The folder the stems' file names are relative to.
+    job : ExportJob
     folder : Path
-        Where to write. An earlier export there is replaced; files that were added or changed
-        since are kept beside the new ones.
-    suites : str
-        Choice of plugin suites (`suites.choose_profiles`).
-    link : bool
-        Refer to the stems where they are instead of copying them. Stems at another sample rate
-        than the mix are converted and copied all the same.
-    allow_unverified : bool
-        Use plugins that have no passing certificate.
-    pool : PluginPool, optional
-        Where plugins tell their state; the pool of this process if not given.
 
     Returns
     -------
@@ -87,29 +67,21 @@ def export_pedalboard(
 
     Raises
     ------
-    AudioFileError, AudioContentError
-        If a stem is missing or unreadable.
-    ExportError
-        If the chosen suites cannot hold a node; the message names node, suite and remedy.
-    PluginError
-        If a plugin is missing, has no certificate or fails.
-    ProfileError
-        If there is no such suite.
-    OutputError
-        If the folder cannot be written or is not an earlier export. Nothing is left half written.
+    MixbridgeError
+        As for every format, see `writer.Writer`.
     """
-    profiles = choose_profiles(suites)
+    profiles = choose_profiles(job.plugins)
     # Faders of the script have no upper end.
-    session = build_session(graph, max_fader_db=math.inf)
+    session = build_session(job.graph, max_fader_db=math.inf)
 
     def can_link(info: AudioInfo) -> bool:
-        return link and info.sample_rate_hz == session.sample_rate_hz
+        return job.options.link and info.sample_rate_hz == session.sample_rate_hz
 
-    placed = place_media(session, stems_dir=stems_dir, folder=folder, subfolder=AUDIO_FOLDER, can_link=can_link)
+    placed = place_media(session, stems_dir=job.stems_dir, folder=folder, subfolder=AUDIO_FOLDER, can_link=can_link)
     _check_links(placed.values())
-    plan = _plan(session, profiles=profiles, suites=suites, placed=placed)
+    plan = _plan(session, profiles=profiles, suites=job.plugins, placed=placed)
     inserts = [insert for channel in plan.chain.channels for insert in channel.inserts]
-    plugins = find_plugins(inserts, allow_unverified=allow_unverified, pool=pool)
+    plugins = find_plugins(inserts, allow_unverified=job.options.allow_unverified, pool=job.pool)
     with replaced_folder(folder) as target:
         write_media(placed.values(), folder=target, sample_rate_hz=session.sample_rate_hz)
         write_responses(plan.responses, target=target, sample_rate_hz=session.sample_rate_hz)
@@ -122,7 +94,7 @@ def export_pedalboard(
                 sample_rate_hz=session.sample_rate_hz,
                 folder=folder,
                 target=target,
-                pool=pool,
+                pool=job.pool,
             )
             (target / insert.preset).parent.mkdir(exist_ok=True)
             (target / insert.preset).write_bytes(encode_vstpreset(insert.plugin.class_id, component))
@@ -257,15 +229,4 @@ def _check(laws: Mapping[str, str], plugins: str) -> None:
         )
 
 
-def _write(job: Job, folder: Path) -> Path:
-    return export_pedalboard(
-        job.graph,
-        stems_dir=job.stems_dir,
-        folder=folder,
-        suites=job.plugins,
-        link=job.options.link,
-        allow_unverified=job.options.allow_unverified,
-    )
-
-
-WRITER = Writer(format=ExportFormat.pedalboard, title="pedalboard chain", write=_write, check=_check)
+WRITER = Writer(format=ExportFormat.pedalboard, title="pedalboard chain", write=export_pedalboard, check=_check)

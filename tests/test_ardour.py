@@ -50,13 +50,14 @@ from mixbridge.bridge.verify.daw import ardour as ardour_module
 from mixbridge.bridge.verify.daw.ardour import PROGRAM_VARIABLE, Ardour
 from mixbridge.bridge.verify.daw.renderer import DawSession
 from mixbridge.cli import app
-from mixbridge.exporters.ardour.project import export_ardour, plan_ardour
+from mixbridge.exporters.ardour.project import plan_ardour
 from mixbridge.exporters.ardour.read import read_summary
 from mixbridge.exporters.ardour.routes import MAX_FADER_GAIN, fader_and_azimuth
 from mixbridge.exporters.ardour.session_file import FADER_SMOOTHING_PER_S, RESERVED_NAMES, route_names
 from mixbridge.exporters.formats import export_graph
 
 from .ardour_mixer import Mixer
+from .exports import export_ardour
 from .mixes import NASTY, reference_render, routed, write_stems
 from .plugin_mixes import DELAY, EQ, GATE, dynamics_mix, linear_mix, mix_of, settings_of
 

@@ -32,12 +32,13 @@ from mixbridge.bridge.tempo import Marker, TempoMap, TempoPoint
 from mixbridge.exporters.dawproject import devices, plan, read
 from mixbridge.exporters.dawproject.devices import BuiltIn, Unit, percent_to_ratio, semitones_to_hertz
 from mixbridge.exporters.dawproject.plan import DawProjectPlan, plan_dawproject
-from mixbridge.exporters.dawproject.project import beats_at, export_dawproject, number_text, session_of, xml_text
+from mixbridge.exporters.dawproject.project import beats_at, number_text, session_of, xml_text
 from mixbridge.exporters.dawproject.read import ReadProject, ReadTrack, read_dawproject, read_state
 from mixbridge.exporters.session import Folder, Insert, Return, Session, Track
 from mixbridge.exporters.vstpreset import decode_vstpreset
 
 from .dsp import programme, random_parameters
+from .exports import export_dawproject
 from .mixes import assert_nulls, chain_edges, reference_render, routed, write_stems
 from .plugin_mixes import COMPRESSOR, DELAY, EQ, GATE, REVERB, mix_of, settings_of
 from .suites import installed

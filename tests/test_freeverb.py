@@ -29,14 +29,13 @@ from mixbridge.bridge.search.parameters import ConsoleParameters, plan_of
 from mixbridge.bridge.suites import choose_profiles
 from mixbridge.exporters.chain import Chain
 from mixbridge.exporters.formats import check_exports
-from mixbridge.exporters.pedalboard import export_pedalboard
 from mixbridge.exporters.reaper.effects import JSFX_FILES
-from mixbridge.exporters.reaper.project import export_reaper
 from mixbridge.exporters.reaper.read import read_project
 
 from .dsp import null_db, programme, random_parameters
 from .eel import Effect as SlowEffect
 from .eel import read_source
+from .exports import export_pedalboard, export_reaper
 
 LAW, KIND = "freeverb", "reverb:freeverb"
 CPU = torch.device("cpu")

@@ -18,9 +18,8 @@ from mixbridge.bridge.graph import MixGraph
 from mixbridge.bridge.import_session import import_session
 from mixbridge.cli import app
 from mixbridge.exporters.chain import Chain, Channel, PanPoint, Send, Source, VolumePoint
-from mixbridge.exporters.pedalboard import export_pedalboard
-from mixbridge.exporters.reaper.project import export_reaper
 
+from .exports import export_pedalboard, export_reaper
 from .mixes import assert_nulls, reference_render, routed, write_stems
 from .plugin_mixes import COMPRESSOR, EQ, GAIN, mix_of
 

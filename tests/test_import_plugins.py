@@ -31,12 +31,11 @@ from mixbridge.bridge.responses import Response, load_response
 from mixbridge.bridge.suites import Profile, choose_profiles
 from mixbridge.cli import app
 from mixbridge.exporters.chain import Chain, Insert
-from mixbridge.exporters.pedalboard import export_pedalboard
-from mixbridge.exporters.reaper.project import export_reaper
 from mixbridge.exporters.reaper.read import read_project
 from mixbridge.exporters.reaper.vst_chunk import Vst3State, vst3_chunk
 from mixbridge.exporters.vstpreset import decode_vstpreset, encode_vstpreset
 
+from .exports import export_pedalboard, export_reaper
 from .mixes import assert_nulls, reference_render, write_stems
 from .plugin_mixes import COMPRESSOR, EQ, GAIN, REVERB, WIDTH, Node_, mix_of
 from .suites import installed

@@ -50,11 +50,12 @@ from mixbridge.exporters.chain import (
     VolumePoint,
     in_signal_order,
 )
-from mixbridge.exporters.pedalboard import build_chain, export_pedalboard
+from mixbridge.exporters.pedalboard import build_chain
 from mixbridge.exporters.session import build_session
 from mixbridge.exporters.vstpreset import decode_vstpreset, encode_vstpreset
 
 from .dsp import null_db, random_parameters
+from .exports import export_pedalboard
 from .mixes import assert_nulls, reference_render, routed, write_stems
 from .plugin_mixes import (
     COMPRESSOR,

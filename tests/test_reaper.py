@@ -19,11 +19,11 @@ from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, PanPoint, 
 from mixbridge.bridge.processors.specs import SPECS
 from mixbridge.exporters import folder as folder_module
 from mixbridge.exporters.families import colour_of, family_of
-from mixbridge.exporters.reaper.project import export_reaper
 from mixbridge.exporters.reaper.read import read_project as read_chain
 from mixbridge.exporters.reaper.rpp import Block, Word, number, quote
 
 from .dsp import null_db
+from .exports import export_reaper
 from .mixes import NASTY, assert_nulls, reference_render, routed, write_stems
 from .rpp_rebuild import (
     Tree,

@@ -22,8 +22,6 @@ from mixbridge.bridge.verify.locate import model_notes
 from mixbridge.bridge.verify.realise import RenderOptions, render_chain
 from mixbridge.exporters.chain import Chain, Insert
 from mixbridge.exporters.formats import check_exports
-from mixbridge.exporters.pedalboard import export_pedalboard
-from mixbridge.exporters.reaper.project import export_reaper
 from mixbridge.exporters.reaper.read import read_project
 from mixbridge.exporters.reaper.stock import ReaEq
 from mixbridge.exporters.reaper.stock_settings import stock_limits, to_stock
@@ -32,6 +30,7 @@ from mixbridge.exporters.session import Insert as SessionInsert
 from mixbridge.exporters.vstpreset import decode_vstpreset
 
 from .dsp import random_parameters
+from .exports import export_pedalboard, export_reaper
 from .mixes import assert_nulls, reference_render, write_stems
 from .plugin_mixes import COMPRESSOR, EQ, GAIN, GATE, REVERB, WIDTH, dynamics_mix, linear_mix, mix_of, settings_of
 from .rpp_rebuild import Tree, from_rpp

@@ -19,9 +19,9 @@ from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Processor, Prune
 from mixbridge.bridge.processors.laws import KINDS, type_and_law
 from mixbridge.bridge.processors.specs import MIX, spec_of
 from mixbridge.exporters.reaper.check_script import RENDER_NAME, SCRIPT_FILE, lua_string
-from mixbridge.exporters.reaper.project import export_reaper
 from mixbridge.exporters.reaper.rendering import FLOAT_WAV
 
+from .exports import export_reaper
 from .reaper_api import OWN, ReaperTable, tracks_of
 
 RATE_HZ, FRAMES = 48000, 48000 + 7

@@ -42,11 +42,11 @@ from mixbridge.exporters.reaper.contents import (
     read_contents,
 )
 from mixbridge.exporters.reaper.guids import node_guid
-from mixbridge.exporters.reaper.project import export_reaper
 from mixbridge.exporters.reaper.read import read_project
 from mixbridge.exporters.reaper.tree import leading_number
 from mixbridge.exporters.session import build_session
 
+from .exports import export_reaper
 from .mixes import routed, write_stems
 
 EXAMPLES = Path(__file__).parents[2] / "shared" / "examples" / "rpp"

@@ -22,11 +22,11 @@ from mixbridge.bridge.verify.locate import highest_fader_db
 from mixbridge.bridge.verify.realise import render_chain, send_gain
 from mixbridge.exporters.chain import Chain, Channel, Insert
 from mixbridge.exporters.pedalboard import build_chain
-from mixbridge.exporters.reaper.project import export_reaper
 from mixbridge.exporters.reaper.read import read_project
 from mixbridge.exporters.reaper.tree import tokens_of
 from mixbridge.exporters.session import Session, build_session
 
+from .exports import export_reaper
 from .mixes import assert_nulls, reference_render, routed, write_stems
 from .rpp_rebuild import render_project
 

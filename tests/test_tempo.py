@@ -40,9 +40,9 @@ from mixbridge.bridge.tempo import (
 )
 from mixbridge.cli import app
 from mixbridge.exporters.reaper import read
-from mixbridge.exporters.reaper.project import export_reaper
 from mixbridge.exporters.session import build_session
 
+from .exports import export_reaper
 from .mixes import assert_nulls, reference_render, write_stems
 from .rpp_rebuild import Tree, read_project, render_project
 

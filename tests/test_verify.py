@@ -52,13 +52,13 @@ from mixbridge.bridge.verify.verdict import AMBER_GAP, GREEN_GAP, exit_code, ver
 from mixbridge.cli_verify import verify
 from mixbridge.exporters.chain import Chain
 from mixbridge.exporters.inserts import MIXER_TYPES
-from mixbridge.exporters.pedalboard import build_chain, export_pedalboard
-from mixbridge.exporters.reaper.project import export_reaper
+from mixbridge.exporters.pedalboard import build_chain
 from mixbridge.exporters.reaper.read import read_project
 from mixbridge.exporters.session import build_session
 from mixbridge.exporters.vstpreset import decode_vstpreset, encode_vstpreset
 
 from .dsp import programme
+from .exports import export_pedalboard, export_reaper
 from .mixes import assert_nulls, reference_render, routed, write_stems
 from .suites import installed
 from .test_report import Page

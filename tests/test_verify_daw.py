@@ -46,10 +46,10 @@ from mixbridge.bridge.verify.results import Verification
 from mixbridge.bridge.verify.run import verify_paths
 from mixbridge.bridge.verify.settings import VerifySettings
 from mixbridge.cli_verify import verify
-from mixbridge.exporters.reaper.project import export_reaper
 from mixbridge.exporters.reaper.rendering import FLOAT_WAV, with_render_settings
 from mixbridge.exporters.reaper.tree import Chunk, ProjectText
 
+from .exports import export_reaper
 from .test_report import Page
 from .test_verify import FRAMES, RATE_HZ, change, project_of, write_song
 

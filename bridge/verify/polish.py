@@ -15,8 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ...exporters.options import ExportOptions
 from ...exporters.pedalboard import export_pedalboard
 from ...exporters.reaper.project import export_reaper
+from ...exporters.writer import ExportJob
 from ..choices import ExportFormat
 from ..errors import MixbridgeError, ParameterError, PluginError
 from ..graph import Loss, MixGraph, Processor
@@ -323,17 +325,11 @@ def _export(
 ) -> Path:
     sources = [opened.folder / c.source.file for c in opened.chain.channels if c.source is not None]
     link = any(not s.resolve().is_relative_to(opened.folder.resolve()) for s in sources)
+    options = ExportOptions(link=link, allow_unverified=settings.allow_unverified)
     if opened.job.kind == "reaper":
-        return export_reaper(graph, stems_dir=stems, folder=folder, link=link)
-    return export_pedalboard(
-        graph,
-        stems_dir=stems,
-        folder=folder,
-        suites=opened.chain.suites,
-        link=link,
-        allow_unverified=settings.allow_unverified,
-        pool=pool(),
-    )
+        return export_reaper(ExportJob(graph=graph, stems_dir=stems, options=options), folder)
+    job = ExportJob(graph=graph, stems_dir=stems, plugins=opened.chain.suites, options=options, pool=pool())
+    return export_pedalboard(job, folder)
 
 
 def _with_provenance(graph: MixGraph, result: Polished, *, suites: str) -> MixGraph:

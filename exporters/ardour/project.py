@@ -15,7 +15,6 @@ import numpy as np
 import scipy.signal
 
 from ...bridge.audio import AudioInfo
-from ...bridge.choices import System
 from ...bridge.errors import ExportError
 from ...bridge.graph import MixGraph, volume_gains
 from ...bridge.hosting.pool import PluginPool
@@ -24,10 +23,10 @@ from ..folder import replaced_folder
 from ..inserts import Responses, component_state, find_plugins, write_responses
 from ..losses import Loss
 from ..media import PlacedMedia, place_media, session_frames, write_media
-from ..names import safe_name
 from ..session import Session, build_session
 from ..vstpreset import encode_vstpreset
-from .plugins import DEFAULT_ARDOUR_SUITES, ArdourPlugins, Effect
+from ..writer import ExportJob
+from .plugins import ArdourPlugins, Effect
 from .routes import MAX_FADER_GAIN, Key, Route, build_routes
 from .session_file import FADER_SMOOTHING_PER_S, PlacedEffect, SessionWriter
 from .state import write_state
@@ -99,47 +98,17 @@ def plan_ardour(
     return ArdourPlan(session, routes, losses, plugins.maker.responses)
 
 
-def export_ardour(
-    graph: MixGraph,
-    *,
-    stems_dir: Path,
-    folder: Path,
-    name: str | None = None,
-    link: bool = False,
-    reference_path: Path | None = None,
-    keep_pruned: bool = False,
-    suites: str = DEFAULT_ARDOUR_SUITES,
-    system: System | None = None,
-    allow_unverified: bool = False,
-    pool: PluginPool | None = None,
-) -> Path:
+def export_ardour(job: ExportJob, folder: Path) -> Path:
     """Write a graph as an Ardour session that sounds like `render.render_graph`; `plan_ardour` tells what is lost.
+
+    Linked stems at another rate than the session's are converted and copied all the same: Ardour would
+    play them too fast or too slow. Ardour names plugins alike on all systems.
 
     Parameters
     ----------
-    graph : MixGraph
-    stems_dir : Path
-        The folder the stems' file names are relative to.
+    job : ExportJob
     folder : Path
-        Where the session's folder will be. An earlier export there is replaced; files that were added or
-        changed since are kept beside the new ones.
-    name : str, optional
-        Name of the session; that of the graph if not given.
-    link : bool
-        Refer to the stems where they are instead of copying them. Stems at another rate than the session's
-        are converted and copied all the same: Ardour would play them too fast or too slow.
-    reference_path : Path, optional
-        The finished mix, to stand beside the match as a muted track.
-    keep_pruned : bool
-        Have the processors that pruning took out, bypassed.
-    suites : str
-        Choice of plugin suites (`suites.choose_profiles`).
-    system : {"windows", "macos", "linux"}, optional
-        Makes no difference: Ardour names plugins alike everywhere.
-    allow_unverified : bool
-        Use VST3 plugins that have no passing certificate.
-    pool : PluginPool, optional
-        Where VST3 plugins tell their state; the pool of this process if not given.
+        Where the session's folder will be.
 
     Returns
     -------
@@ -148,24 +117,20 @@ def export_ardour(
 
     Raises
     ------
-    AudioFileError, AudioContentError
-        If a stem is missing or unreadable.
-    ExportError
-        If a plugin cannot hold a node, or a path cannot be written into a session.
-    PluginError, ProfileError
-        If a VST3 plugin is missing, has no certificate or fails, or there is no such suite.
-    OutputError
-        If the folder cannot be written or is not an earlier export. Nothing is left half written.
+    MixbridgeError
+        As for every format, see `writer.Writer`.
     """
-    plan = plan_ardour(graph, suites=suites, reference_path=reference_path, keep_pruned=keep_pruned)
-    session, title = plan.session, safe_name(name or graph.name, fallback="session").replace(";", "_")
+    plan = plan_ardour(
+        job.graph, suites=job.plugins, reference_path=job.reference_path, keep_pruned=job.options.keep_pruned
+    )
+    session, title = plan.session, job.title.replace(";", "_")
 
     def can_link(info: AudioInfo) -> bool:
-        return link and info.sample_rate_hz == session.sample_rate_hz
+        return job.options.link and info.sample_rate_hz == session.sample_rate_hz
 
     placed = place_media(
         session,
-        stems_dir=stems_dir,
+        stems_dir=job.stems_dir,
         folder=folder,
         subfolder=f"{title}/interchange/{title}/audiofiles",
         can_link=can_link,
@@ -175,7 +140,12 @@ def export_ardour(
         write_media(placed.values(), folder=target, sample_rate_hz=session.sample_rate_hz)
         ids = itertools.count(1)
         places = _EffectWriter(
-            plan, target / title, folder / title, ids=ids, allow_unverified=allow_unverified, pool=pool
+            plan,
+            target / title,
+            folder / title,
+            ids=ids,
+            allow_unverified=job.options.allow_unverified,
+            pool=job.pool,
         )
         writer = SessionWriter(
             name=title,

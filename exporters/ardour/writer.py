@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from ...bridge.choices import ExportFormat
 from ...bridge.errors import ParameterError
 from ...bridge.suites import choose_profiles
 from ..inserts import MIXER_TYPES
 from ..losses import Loss
-from ..writer import Job, Writer
+from ..writer import ExportJob, Writer
 from .plugins import ARDOUR_KINDS, DEFAULT_ARDOUR_SUITES
 from .project import export_ardour, plan_ardour
 
@@ -27,28 +26,14 @@ def _check(laws: Mapping[str, str], plugins: str) -> None:
         )
 
 
-def _write(job: Job, folder: Path) -> Path:
-    return export_ardour(
-        job.graph,
-        stems_dir=job.stems_dir,
-        folder=folder,
-        link=job.options.link,
-        reference_path=job.reference_path,
-        keep_pruned=job.options.keep_pruned,
-        suites=job.plugins,
-        system=job.options.system,
-        allow_unverified=job.options.allow_unverified,
-    )
-
-
-def _losses(job: Job) -> tuple[Loss, ...]:
+def _losses(job: ExportJob) -> tuple[Loss, ...]:
     return plan_ardour(job.graph, suites=job.plugins, keep_pruned=job.options.keep_pruned).losses
 
 
 WRITER = Writer(
     format=ExportFormat.ardour,
     title="Ardour session",
-    write=_write,
+    write=export_ardour,
     check=_check,
     losses=_losses,
     holds_tempo=True,

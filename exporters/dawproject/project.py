@@ -18,7 +18,7 @@ from lxml import etree
 
 from ... import __version__
 from ...bridge.audio import read_audio, write_wav
-from ...bridge.choices import DEFAULT_SUITES, System, this_system
+from ...bridge.choices import System
 from ...bridge.graph import MixGraph
 from ...bridge.hosting.pool import PluginPool, PluginRef, shared_pool
 from ...bridge.tempo import DEFAULT_POINT, MAX_BPM, MIN_BPM, TempoMap
@@ -27,10 +27,11 @@ from ..families import colour_of
 from ..folder import replaced_folder
 from ..inserts import component_state, find_plugins, write_responses
 from ..media import PlacedMedia, part_heard, place_media, session_frames, write_media
-from ..names import one_line, safe_name
+from ..names import one_line
 from ..reaper.vst_chunk import class_id_on
 from ..session import Child, Folder, Return, Session, Strip, Track, build_session
 from ..vstpreset import encode_vstpreset
+from ..writer import ExportJob
 from .devices import Band, BuiltIn, Quantity, Unit
 from .plan import MAX_FADER_GAIN, DawProjectPlan, Device, Plugin, plan_dawproject
 
@@ -58,41 +59,16 @@ MAX_NAME_LENGTH = 200
 _CENTRE = 0.5
 
 
-def export_dawproject(
-    graph: MixGraph,
-    *,
-    stems_dir: Path,
-    folder: Path,
-    name: str | None = None,
-    reference_path: Path | None = None,
-    suites: str = DEFAULT_SUITES,
-    system: System | None = None,
-    allow_unverified: bool = False,
-    pool: PluginPool | None = None,
-) -> Path:
+def export_dawproject(job: ExportJob, folder: Path) -> Path:
     """Write a graph as a DAWproject; what the format cannot express of it is told by `plan.plan_dawproject`.
+
+    Processors for which the chosen suites have no VST3 plugin become the format's own devices. Stems are
+    always embedded.
 
     Parameters
     ----------
-    graph : MixGraph
-    stems_dir : Path
-        The folder the stems' file names are relative to.
+    job : ExportJob
     folder : Path
-        Where to write. An earlier export there is replaced; files that were added or changed
-        since are kept beside the new ones.
-    name : str, optional
-        Name of the project; that of the graph if not given.
-    reference_path : Path, optional
-        The finished mix, to stand beside the match as a muted track.
-    suites : str
-        Choice of plugin suites (`suites.choose_profiles`); types that have no VST3 plugin there become the
-        format's own devices.
-    system : {"windows", "macos", "linux"}, optional
-        The system that the project is for; this one if not given. Class ids of some plugins differ.
-    allow_unverified : bool
-        Use plugins that have no passing certificate.
-    pool : PluginPool, optional
-        Where plugins tell their state; the pool of this process if not given.
 
     Returns
     -------
@@ -101,32 +77,26 @@ def export_dawproject(
 
     Raises
     ------
-    AudioFileError, AudioContentError
-        If a stem is missing or unreadable.
-    ExportError
-        If a plugin cannot hold a node.
-    PluginError, ProfileError
-        If a plugin is missing, has no certificate or fails, or there is no such suite.
-    OutputError
-        If the folder cannot be written or is not an earlier export. Nothing is left half written.
+    MixbridgeError
+        As for every format, see `writer.Writer`.
     """
-    session = session_of(graph, reference_path=reference_path)
+    session = session_of(job.graph, reference_path=job.reference_path)
     placed = place_media(
-        session, stems_dir=stems_dir, folder=folder, subfolder=AUDIO_FOLDER, can_link=lambda _info: False
+        session, stems_dir=job.stems_dir, folder=folder, subfolder=AUDIO_FOLDER, can_link=lambda _info: False
     )
-    plan = plan_dawproject(session, suites=suites)
-    title = safe_name(name or graph.name, fallback="session")
-    plugins = _find(plan, system or this_system(), allow_unverified=allow_unverified, pool=pool)
+    plan = plan_dawproject(session, suites=job.plugins)
+    title = job.title
+    plugins = _find(plan, job.system, allow_unverified=job.options.allow_unverified, pool=job.pool)
     with replaced_folder(folder) as target:
         write_media(placed.values(), folder=target, sample_rate_hz=session.sample_rate_hz)
         _turn_polarity(session, placed, folder=target)
         write_responses(plan.responses, target=target, sample_rate_hz=session.sample_rate_hz)
         presets = _presets(
-            plan, plugins, sample_rate_hz=session.sample_rate_hz, folder=folder, target=target, pool=pool
+            plan, plugins, sample_rate_hz=session.sample_rate_hz, folder=folder, target=target, pool=job.pool
         )
         texts = {
             PROJECT_FILE: project_xml(session, plan, _audio_files(placed, folder=target), placed, plugins),
-            METADATA_FILE: metadata_xml(name or graph.name, graph.provenance.notes),
+            METADATA_FILE: metadata_xml(job.name or job.graph.name, job.graph.provenance.notes),
         }
         media = [(target / file.reference, file.reference) for file in placed.values()]
         _write_zip(target / f"{title}{SUFFIX}", texts | presets, media)

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...bridge.audio import AudioInfo
-from ...bridge.choices import DEFAULT_SUITES, System, this_system
 from ...bridge.errors import ExportError
-from ...bridge.graph import Breakpoint, MixGraph
-from ...bridge.hosting.pool import PluginPool
+from ...bridge.graph import Breakpoint
 from ...bridge.processors.equations import db_to_gain, gain_to_db
 from ...bridge.processors.laws import kind_of
 from ...bridge.processors.specs import MIX, spec_of
@@ -23,8 +21,9 @@ from ...bridge.tempo import DEFAULT_POINT, TempoMap
 from ..families import colour_of
 from ..folder import replaced_folder
 from ..media import PlacedMedia, part_heard, place_media, session_frames, write_media
-from ..names import one_line, safe_name
+from ..names import one_line
 from ..session import MAX_FADER_DB, Child, Folder, Insert, Media, Send, Session, Strip, Track, build_session
+from ..writer import ExportJob
 from .check_script import SCRIPT_FILE, check_script
 from .effects import EFFECTS_FOLDER, JSFX_FILES, jsfx_reference, jsfx_source, slider_tokens
 from .guids import node_guid
@@ -73,47 +72,17 @@ _NOTE_WIDTH = 400
 NO_COLOUR, CUSTOM_COLOUR = 16576, 0x1000000
 
 
-def export_reaper(
-    graph: MixGraph,
-    *,
-    stems_dir: Path,
-    folder: Path,
-    name: str | None = None,
-    link: bool = False,
-    reference_path: Path | None = None,
-    keep_pruned: bool = False,
-    suites: str = DEFAULT_SUITES,
-    system: System | None = None,
-    allow_unverified: bool = False,
-    pool: PluginPool | None = None,
-) -> Path:
+def export_reaper(job: ExportJob, folder: Path) -> Path:
     """Write a graph as a REAPER project that sounds like `render.render_graph`.
+
+    Processors for which the chosen suites have no plugin are JSFX of ours. Linked stems that REAPER
+    cannot read are converted and copied all the same.
 
     Parameters
     ----------
-    graph : MixGraph
-    stems_dir : Path
-        The folder the stems' file names are relative to.
+    job : ExportJob
     folder : Path
-        The project's folder. An earlier export there is replaced; files that were added or
-        changed since are kept beside the new ones.
-    name : str, optional
-        Name of the project; that of the graph if not given.
-    link : bool
-        Refer to the stems where they are instead of copying them. Files REAPER cannot read are
-        converted and copied all the same.
-    reference_path : Path, optional
-        The finished mix, to stand beside the match as a muted track.
-    keep_pruned : bool
-        Have the processors that pruning took out, bypassed.
-    suites : str
-        Choice of plugin suites (`suites.choose_profiles`); what they lack is a JSFX of ours.
-    system : {"windows", "macos", "linux"}, optional
-        The system that the project is for; this one if not given. Names of some plugins differ.
-    allow_unverified : bool
-        Use plugins that have no passing certificate.
-    pool : PluginPool, optional
-        Where plugins tell their state; the pool of this process if not given.
+        The project's folder.
 
     Returns
     -------
@@ -122,30 +91,24 @@ def export_reaper(
 
     Raises
     ------
-    AudioFileError, AudioContentError
-        If a stem is missing or unreadable.
-    ExportError
-        If a name or path cannot be written into a project, or a plugin cannot hold a node.
-    PluginError, ProfileError
-        If a plugin is missing, has no certificate or fails, or there is no such suite.
-    OutputError
-        If the folder cannot be written or is not an earlier export. Nothing is left half written.
+    MixbridgeError
+        As for every format, see `writer.Writer`.
     """
     # A panned fader stands higher by the compensation of the pan law.
     session = build_session(
-        graph,
+        job.graph,
         max_fader_db=MAX_FADER_DB - gain_to_db(PAN_COMPENSATION),
-        reference_path=reference_path,
-        keep_pruned=keep_pruned,
+        reference_path=job.reference_path,
+        keep_pruned=job.options.keep_pruned,
     )
 
     def can_link(info: AudioInfo) -> bool:
-        return link and info.path.suffix.lower() in SOURCE_KINDS
+        return job.options.link and info.path.suffix.lower() in SOURCE_KINDS
 
-    placed = place_media(session, stems_dir=stems_dir, folder=folder, subfolder=MEDIA_FOLDER, can_link=can_link)
+    placed = place_media(session, stems_dir=job.stems_dir, folder=folder, subfolder=MEDIA_FOLDER, can_link=can_link)
     _check_links(placed.values())
-    title = safe_name(name or graph.name, fallback="session")
-    planned = plan_plugins(session, suites=suites, allow_unverified=allow_unverified, pool=pool)
+    title = job.title
+    planned = plan_plugins(session, suites=job.plugins, allow_unverified=job.options.allow_unverified, pool=job.pool)
     inserts = [insert for strip in session.strips() for insert in strip.inserts]
     with replaced_folder(folder) as target:
         write_media(placed.values(), folder=target, sample_rate_hz=session.sample_rate_hz)
@@ -158,10 +121,12 @@ def export_reaper(
             sample_rate_hz=session.sample_rate_hz,
             folder=folder,
             target=target,
-            system=system or this_system(),
-            pool=pool,
+            system=job.system,
+            pool=job.pool,
         )
-        text = project_text(session, placed, notes=graph.provenance.notes, render_file=f"{title}.wav", plugins=plugins)
+        text = project_text(
+            session, placed, notes=job.graph.provenance.notes, render_file=f"{title}.wav", plugins=plugins
+        )
         (target / f"{title}.rpp").write_bytes(text)
         length_s = session_frames(session, placed) / session.sample_rate_hz
         script = check_script(session, title=title, length_s=length_s, plugins=planned.inserts)

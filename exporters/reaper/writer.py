@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from ...bridge.choices import DEFAULT_SUITES, ExportFormat
 from ...bridge.errors import ParameterError
 from ...bridge.processors.laws import kind_of, type_and_law
 from ...bridge.suites import Profile, choose_profiles
-from ..writer import Job, Writer
+from ..writer import Writer
 from .plugins import REAPER_KINDS, plugin_profile
 from .project import export_reaper
 
@@ -38,18 +37,4 @@ def _has_jsfx(kind: str, law: str) -> bool:
     return type_and_law(kind_of(processor_type, law))[1] == law
 
 
-def _write(job: Job, folder: Path) -> Path:
-    return export_reaper(
-        job.graph,
-        stems_dir=job.stems_dir,
-        folder=folder,
-        link=job.options.link,
-        reference_path=job.reference_path,
-        keep_pruned=job.options.keep_pruned,
-        suites=job.plugins,
-        system=job.options.system,
-        allow_unverified=job.options.allow_unverified,
-    )
-
-
-WRITER = Writer(format=ExportFormat.reaper, title="REAPER project", write=_write, check=_check, holds_tempo=True)
+WRITER = Writer(format=ExportFormat.reaper, title="REAPER project", write=export_reaper, check=_check, holds_tempo=True)
