@@ -30,17 +30,31 @@ def thinned_volume(points: Sequence[_Volume]) -> tuple[_Volume, ...]:
         Some of the points; the first and the last among them.
     """
     gains = [float(db_to_gain(p.gain_db)) for p in points]
-    return tuple(points[i] for i in _kept(points, gains, [TOLERANCE * gain for gain in gains]))
+    return tuple(points[i] for i in kept(points, gains, [TOLERANCE * gain for gain in gains]))
 
 
 def thinned_pan(points: Sequence[_Pan]) -> tuple[_Pan, ...]:
     """Pan automation without the points that change its position by less than `TOLERANCE`; see `thinned_volume`."""
-    return tuple(points[i] for i in _kept(points, [p.pan for p in points], [TOLERANCE] * len(points)))
+    return tuple(points[i] for i in kept(points, [p.pan for p in points], [TOLERANCE] * len(points)))
 
 
-def _kept(points: Sequence[Timed], values: Sequence[float], tolerances: Sequence[float]) -> list[int]:
+def kept(points: Sequence[Timed], values: Sequence[float], tolerances: Sequence[float]) -> list[int]:
     """Which points stay, so that lines between them pass all others within their tolerances.
 
+    Parameters
+    ----------
+    points : sequence
+        Of growing times.
+    values, tolerances : sequence of float
+        Of each point.
+
+    Returns
+    -------
+    list of int
+        The first and the last among them.
+
+    Notes
+    -----
     From each kept point on, the slopes of all lines that pass the next points closely enough are a
     range that only narrows; the last point in that direction is the next one kept. The deviation
     of two piecewise straight lines is greatest at a point, so that nothing between needs a look.

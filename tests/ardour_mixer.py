@@ -1,4 +1,4 @@
-"""Plays an Ardour session without Ardour: faders, balances, sends, taps and connections of sessions without plugins.
+"""Plays an Ardour session without Ardour: faders, balances, sends, taps, connections, automation; no plugins.
 
 Written from Ardour's own behaviour and not from the exporter, with the standard library's XML alone.
 """
@@ -9,9 +9,13 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
+import scipy.signal
 import soundfile
 
 CLOCK_HZ = 282_240_000
+
+#: The low-pass between the automation of a fader or a send and its gain (1/s).
+GLIDE_PER_S = 156.825
 
 
 def frames_of(time: str, rate_hz: int) -> int:
@@ -23,6 +27,23 @@ def frames_of(time: str, rate_hz: int) -> int:
 def control(parent: ET.Element | None, name: str, default: float) -> float:
     found = None if parent is None else parent.find(f"Controllable[@name='{name}']")
     return default if found is None else float(found.get("value", ""))
+
+
+def automation(parent: ET.Element | None, name: str, *, frames: int, rate_hz: int) -> np.ndarray | None:
+    """The value of what plays its automation, at every sample."""
+    listed = None if parent is None else parent.find(f"Automation/AutomationList[@automation-id='{name}']")
+    if listed is None:
+        return None
+    assert listed.get("state") == "Play" and listed.get("interpolation-style") == "Linear"
+    events = [line.split() for line in (listed.findtext("events") or "").strip().splitlines()]
+    times = [int(time.removeprefix("a")) * rate_hz / CLOCK_HZ for time, _ in events]
+    return np.interp(np.arange(frames), times, [float(value) for _, value in events])
+
+
+def glided(values: np.ndarray, rate_hz: int) -> np.ndarray:
+    """Each sample has the gain that the samples before it led to."""
+    step = GLIDE_PER_S / rate_hz
+    return scipy.signal.lfilter([0.0, step], [1.0, step - 1.0], values, zi=[values[0]])[0]
 
 
 class Mixer:
@@ -60,19 +81,22 @@ class Mixer:
 
     def _run(self, route: ET.Element) -> np.ndarray:
         signal = self.inputs[route.attrib["name"]]
-        azimuth = control(route.find("Pannable"), "pan-azimuth", 0.5)
-        balance = np.array([[min(1.0, 2.0 - 2.0 * azimuth)], [min(1.0, 2.0 * azimuth)]])
+        azimuth = automation(route.find("Pannable"), "pan-azimuth", frames=self.frames, rate_hz=self.rate_hz)
+        if azimuth is None:
+            azimuth = np.array([control(route.find("Pannable"), "pan-azimuth", 0.5)])
+        balance = np.minimum(1.0, [2.0 - 2.0 * azimuth, 2.0 * azimuth])
         phase = route.find("Controllable[@name='phase']")
         signs = [-1.0 if d == "1" else 1.0 for d in ("00" if phase is None else phase.attrib["phase-invert"])[::-1]]
         if route.get("audio-playlist"):
             signal = self._played(route.attrib["audio-playlist"])
         signal = signal * np.array(signs)[:, None]
         for processor in route.iterfind("Processor"):
-            kind, gain = processor.attrib["type"], control(processor, "gaincontrol", 1.0)
+            kind = processor.attrib["type"]
+            gain = self._gain(processor, {"amp": "gain", "intsend": "send"}.get(kind, ""))
             if kind == "trim":
                 signal = signal * control(processor, "trimcontrol", 1.0)
             elif kind == "amp":
-                assert gain <= 2.0
+                assert np.max(gain) <= 2.0
                 signal = signal * gain
             elif kind == "intsend":
                 target = self.routes[self.by_id[processor.attrib["target"]]]
@@ -89,6 +113,11 @@ class Mixer:
                     if name:
                         self.inputs[name][int(number) - 1] += signal[side]
         return signal
+
+    def _gain(self, processor: ET.Element, name: str) -> np.ndarray | float:
+        ride = automation(processor, name, frames=self.frames, rate_hz=self.rate_hz)
+        # What moves ends at a gain of 2, whatever it is told.
+        return control(processor, "gaincontrol", 1.0) if ride is None else glided(np.minimum(ride, 2.0), self.rate_hz)
 
     def _played(self, playlist: str) -> np.ndarray:
         out = np.zeros((2, self.frames))

@@ -39,6 +39,7 @@ from mixbridge.bridge.graph import (
     Pruned,
     Stem,
     VolumePoint,
+    pan_automation_gains,
     volume_gains,
 )
 from mixbridge.bridge.hosting.lv2 import find_lv2, link_bundles
@@ -52,8 +53,9 @@ from mixbridge.bridge.verify.daw.renderer import DawSession
 from mixbridge.cli import app
 from mixbridge.exporters.ardour.project import plan_ardour
 from mixbridge.exporters.ardour.read import read_summary
-from mixbridge.exporters.ardour.routes import MAX_FADER_GAIN, fader_and_azimuth
-from mixbridge.exporters.ardour.session_file import FADER_SMOOTHING_PER_S, RESERVED_NAMES, route_names
+from mixbridge.exporters.ardour.rides import CURVE_TOLERANCE, FADER_SMOOTHING_PER_S, MAX_FADER_GAIN, strip_ride
+from mixbridge.exporters.ardour.routes import fader_and_azimuth
+from mixbridge.exporters.ardour.session_file import RESERVED_NAMES, route_names
 from mixbridge.exporters.formats import export_graph
 
 from .ardour_mixer import Mixer
@@ -66,6 +68,9 @@ ROUTING = "zam"
 LV2 = "lsp-lv2"
 
 EXACT_DB = -90.0
+
+#: Slow rides: what is left are round corners and straight lines for curves.
+RIDES_DB = -60.0
 
 NAMES = [
     *NASTY,
@@ -242,7 +247,82 @@ def test_automation_is_that_of_a_smoothed_fader_and_the_difference_is_told(tmp_p
     assert loss.channel == "a" and below_db == pytest.approx(-null_depth_db(audio, dry * known), abs=3.0)
 
 
+def ridden(start: int, *, rate_hz: int = 48000, seconds: float = 6.0) -> MixGraph:
+    """Every fader, pan and send moves, slowly and at random, by more than a fader or a send has room for, too."""
+    random, times_s = np.random.default_rng(start), np.arange(0.0, seconds, 1.5)
+
+    def levels(lowest_db: float, highest_db: float) -> list[VolumePoint]:
+        return [VolumePoint(time_s=t, gain_db=random.uniform(lowest_db, highest_db)) for t in times_s]
+
+    def pans() -> list[PanPoint]:
+        # Not where the volumes have their points.
+        return [PanPoint(time_s=t + 0.4, pan=random.uniform(-1.0, 1.0)) for t in times_s]
+
+    nodes: list[Node] = [
+        Stem(id="a", name="a", file="a.wav", volume=levels(-12.0, 12.0), pan=pans()),
+        Stem(id="b", name="b", file="b.wav", channels=1, pan=pans()),
+        Stem(id="c", name="c", file="c.wav", volume=levels(-20.0, 3.0)),
+        Bus(id="hall", name="Hall", volume=levels(-9.0, 3.0), pan=pans()),
+        Master(volume=levels(-6.0, 3.0), pan=pans()),
+    ]
+    edges = [
+        Edge(source="a", target="master"), Edge(source="a", target="hall", send_db=-6.0, volume=levels(-12.0, 6.0)),
+        Edge(source="b", target="master"), Edge(source="b", target="hall", send_db=9.0, volume=levels(-12.0, 6.0)),
+        Edge(source="c", target="master"), Edge(source="hall", target="master"),
+    ]  # fmt: skip
+    return MixGraph(name="n", sample_rate_hz=rate_hz, frames=round(seconds * rate_hz), nodes=nodes, edges=edges)
+
+
+def test_rides_of_faders_pans_and_sends_null_in_ardour(tmp_path: Path) -> None:
+    found_ardour()
+    graph = ridden(7)
+    write_stems(graph, tmp_path / "stems", frames=graph.frames)
+    path = export_ardour(graph, stems_dir=tmp_path / "stems", folder=tmp_path / "out" / "ardour", suites=ROUTING)
+    audio, expected = rendered(path), reference_render(graph, tmp_path / "stems")
+    assert null_depth_db(audio, expected) < RIDES_DB
+    assert null_depth_db(audio, Mixer(path).render()) < EXACT_DB
+
+
 # ------------------------------------------------------------------------ by the file
+
+
+@given(start=st.integers(0, 999), rate_hz=st.sampled_from([8000, 44100]))
+@settings(max_examples=6, deadline=None)
+def test_the_file_alone_moves_like_the_graph(
+    start: int, rate_hz: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root, graph = tmp_path_factory.mktemp("ardour"), ridden(start, rate_hz=rate_hz, seconds=4.0)
+    write_stems(graph, root / "stems", frames=graph.frames)
+    path = export_ardour(graph, stems_dir=root / "stems", folder=root / "out", suites=ROUTING)
+    check_structure(path)
+    expected = reference_render(graph, root / "stems")
+    assert null_depth_db(Mixer(path).render(), expected) < RIDES_DB
+    for name, spoilt_db in (("pan-azimuth", -30.0), ("send", -30.0), ("gain", -30.0)):
+        tree = ET.parse(path)
+        for parent in tree.iter("Automation"):
+            for listed in parent.findall(f"AutomationList[@automation-id='{name}']"):
+                parent.remove(listed)
+        tree.write(path.with_name("spoilt.ardour"))
+        assert null_depth_db(Mixer(path.with_name("spoilt.ardour")).render(), expected) > spoilt_db
+
+
+@given(data=st.data())
+@settings(max_examples=30, deadline=None)
+def test_fader_and_balance_together_are_volume_and_pan(data: st.DataObject) -> None:
+    def times() -> list[float]:
+        return sorted(data.draw(st.sets(st.floats(0.0, 2.0).map(lambda t: round(t, 3)), min_size=1, max_size=5)))
+
+    volume = [VolumePoint(time_s=t, gain_db=data.draw(st.floats(-80.0, 12.0))) for t in times()]
+    pan = [PanPoint(time_s=t, pan=data.draw(st.floats(-1.0, 1.0))) for t in times()]
+    ride, known = strip_ride(volume, pan, gain=0.5), {"frames": 20000, "sample_rate_hz": 10000}
+    wanted = 0.5 * volume_gains(volume, **known) * pan_automation_gains(pan, **known)
+    fader, balance = (
+        np.interp(np.arange(20000) / 10000, [p.time_s for p in curve], [p.value for p in curve])
+        for curve in (ride.fader, ride.balance)
+    )
+    found = fader * np.minimum(1.0, [2.0 - 2.0 * balance, 2.0 * balance])
+    assert np.max(np.abs(found - wanted)) < 2.0 * CURVE_TOLERANCE * np.max(wanted)
+    assert len(ride.balance) < 100 * len(pan)
 
 
 @given(graph=routed(MIXER_KINDS), link=st.booleans())
@@ -385,22 +465,25 @@ def test_what_was_pruned_stands_by_switched_off(tmp_path: Path) -> None:
     assert loss.node == "width" and "left out" in loss.what
 
 
-def test_pans_and_sends_that_move_are_told() -> None:
-    points = [PanPoint(time_s=0.0, pan=-0.5), PanPoint(time_s=0.1, pan=0.5)]
-    curve = [VolumePoint(time_s=0.0, gain_db=-6.0), VolumePoint(time_s=0.1, gain_db=0.0)]
+def test_only_what_moves_too_fast_is_told() -> None:
+    def told(graph: MixGraph) -> list[str]:
+        return [loss.what for loss in plan_ardour(graph, suites=ROUTING).losses]
+
+    assert told(ridden(1)) == []
+    points = [PanPoint(time_s=0.0, pan=-0.5), PanPoint(time_s=0.02, pan=0.5)]
+    curve = [VolumePoint(time_s=0.0, gain_db=-60.0), VolumePoint(time_s=0.02, gain_db=0.0)]
     nodes: list[Node] = [Stem(id="a", name="a", file="a.wav", pan=points), Bus(id="hall", name="Hall"), Master()]
     edges = [
         Edge(source="a", target="master"), Edge(source="a", target="hall", send_db=0.0, volume=curve),
         Edge(source="hall", target="master"),
     ]  # fmt: skip
     graph = MixGraph(name="n", sample_rate_hz=44100, frames=9000, nodes=nodes, edges=edges)
-    plan = plan_ardour(graph, suites=ROUTING)
-    assert [loss.what.partition(" left out")[0] for loss in plan.losses] == [
+    assert [what.partition(" has round corners")[0] for what in told(graph)] == [
         "pan automation", "automation of the send to hall",
     ]  # fmt: skip
-    track = plan.routes[0]
+    track = plan_ardour(graph, suites=ROUTING).routes[0]
     assert gain_and_pan(track.left, track.right) == pytest.approx((1.0, -0.5))
-    assert [send.gain for send in track.sends] == pytest.approx([db_to_gain(-6.0)])
+    assert [send.gain for send in track.sends] == pytest.approx([db_to_gain(-60.0)])
 
 
 def test_a_suite_that_lacks_a_plugin_others_have_is_an_error() -> None:

@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import scipy.signal
 
 from ...bridge.audio import AudioInfo
 from ...bridge.errors import ExportError
-from ...bridge.graph import MixGraph, volume_gains
+from ...bridge.graph import MixGraph
 from ...bridge.hosting.pool import PluginPool
 from ...bridge.processors.equations import gain_to_db
 from ..folder import replaced_folder
@@ -27,8 +26,9 @@ from ..session import Session, build_session
 from ..vstpreset import encode_vstpreset
 from ..writer import ExportJob
 from .plugins import ArdourPlugins, Effect
-from .routes import MAX_FADER_GAIN, Key, Route, build_routes
-from .session_file import FADER_SMOOTHING_PER_S, PlacedEffect, SessionWriter
+from .rides import MAX_FADER_GAIN, strip_difference_db
+from .routes import Key, Route, build_routes
+from .session_file import PlacedEffect, SessionWriter
 from .state import write_state
 
 #: Ending of a session file.
@@ -40,7 +40,7 @@ PLUGINS_FOLDER = "plugins"
 #: What a pan to one side adds to the fader: the balance only takes away.
 _PAN_ROOM = np.sqrt(2.0)
 
-#: Automation that Ardour's fader follows this well needs no mention (dB).
+#: Automation that Ardour follows this well needs no mention (dB).
 _FINE_AUTOMATION_DB = -60.0
 
 
@@ -223,30 +223,24 @@ class _EffectWriter:
 
 
 def _automation_losses(session: Session) -> Iterator[Loss]:
-    """What does not move here, and how far faders that are smoothed stay behind the curves they follow."""
-    rate_hz = session.sample_rate_hz
-    step = FADER_SMOOTHING_PER_S / rate_hz
+    """How far faders and sends, which are smoothed, stay behind the curves they follow."""
+    length_s = session.frames / session.sample_rate_hz
     for strip in session.strips():
-        if strip.pan_points:
-            yield Loss(strip.id, "", "pan automation left out: the pan stays where it begins")
+        if strip.volume or strip.pan_points:
+            what = " and ".join(w for w, points in (("volume", strip.volume), ("pan", strip.pan_points)) if points)
+            size_db = strip_difference_db(strip.volume, strip.pan_points, length_s=length_s)
+            yield from _smoothed(strip.id, f"{what} automation", size_db, by="fader is")
         for send in strip.sends:
-            if send.volume:
-                what = f"automation of the send to {send.target} left out: the level stays where it begins"
-                yield Loss(strip.id, "", what)
-        if not strip.volume or not session.frames:
-            continue
-        early = round(rate_hz / FADER_SMOOTHING_PER_S)
-        curve = volume_gains(strip.volume, frames=session.frames + early, sample_rate_hz=rate_hz)
-        state = [(1.0 - step) * curve[early]]
-        followed, _ = scipy.signal.lfilter([step], [1.0, step - 1.0], curve[early:], zi=state)
-        wanted = curve[: session.frames]
-        difference = float(np.sum((followed - wanted) ** 2) / max(np.sum(wanted**2), np.finfo(float).tiny))
-        size_db = 0.5 * gain_to_db(difference)
-        if size_db > _FINE_AUTOMATION_DB:
-            what = (
-                f"volume automation has round corners, {-size_db:.0f} dB below the signal: Ardour's fader is smoothed"
-            )
-            yield Loss(strip.id, "", what)
+            if not send.volume:
+                continue
+            size_db = strip_difference_db(send.volume, (), length_s=length_s)
+            yield from _smoothed(strip.id, f"automation of the send to {send.target}", size_db, by="sends are")
+
+
+def _smoothed(channel: str, what: str, size_db: float, *, by: str) -> Iterator[Loss]:
+    if size_db > _FINE_AUTOMATION_DB:
+        text = f"{what} has round corners, {-size_db:.0f} dB below the signal: Ardour's {by} smoothed"
+        yield Loss(channel, "", text)
 
 
 def _tempo_losses(session: Session) -> Iterator[Loss]:

@@ -12,20 +12,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from ...bridge.graph import VolumePoint
-from ...bridge.processors.equations import channel_gains, db_to_gain, pan_gains
+from ...bridge.processors.equations import channel_gains, pan_gains
 from ...bridge.processors.specs import GAIN_PAN, IMAGER
-from ..session import Insert, Media, Send, Session, Strip, Track
+from ..session import Insert, Media, Session, Strip, Track
 from .plugins import ArdourPlugins, Effect, Run
-
-#: The highest gain of a fader, and with it of its automation (+6 dB).
-MAX_FADER_GAIN = 2.0
+from .rides import MAX_FADER_GAIN, Curve, StripRide, balance_position, level_ride, room_needed, scaled, strip_ride
 
 #: The highest gain of the trim that every route begins with (+20 dB).
 MAX_TRIM_GAIN = 10.0
 
 #: What exceeds a fader by rounding alone needs no gain of its own.
 _ROUNDING = 1e-12
+
+#: Most routes do not move.
+_STILL = StripRide()
 
 Kind = Literal["track", "bus", "master"]
 
@@ -49,10 +49,11 @@ class Feed:
 
 @dataclass(frozen=True)
 class RouteSend:
-    """An internal send; `gain` is linear."""
+    """An internal send; `gain` is linear, and so is that of its automation, if any."""
 
     target: Key
     gain: float
+    ride: Curve = ()
 
 
 @dataclass(frozen=True)
@@ -68,15 +69,15 @@ class Route:
     trim : float > 0
         Linear gain at the input.
     left, right : float >= 0
-        Linear gain of fader and panner together.
+        Linear gain of fader and panner together; where they move, that of the beginning.
     taps : tuple of RouteSend
         Pre-fader, after the plugins.
     sends : tuple of RouteSend
         Post-fader.
     feeds : tuple of Feed
         None at all: the master, or silence.
-    volume : tuple of VolumePoint
-        In dB, relative to the gain.
+    ride : StripRide
+        Automation of fader and balance, in values of their own.
     outside : bool
         It plays past the master, straight into the outputs.
     """
@@ -92,7 +93,7 @@ class Route:
     trim: float = 1.0
     taps: tuple[RouteSend, ...] = ()
     sends: tuple[RouteSend, ...] = ()
-    volume: tuple[VolumePoint, ...] = ()
+    ride: StripRide = _STILL
     family: str = ""
     media: Media | None = None
     muted: bool = False
@@ -101,9 +102,6 @@ class Route:
 
 def fader_and_azimuth(left: float, right: float) -> tuple[float, float]:
     """The fader and the azimuth whose product on a stereo balance is these gains.
-
-    The balance leaves one side alone and takes the other down on a straight line: for an azimuth x up to
-    0.5, left has a gain of 1 and right one of 2 x.
 
     Parameters
     ----------
@@ -114,10 +112,7 @@ def fader_and_azimuth(left: float, right: float) -> tuple[float, float]:
     fader : float >= 0
     azimuth : float, 0 (left) to 1 (right)
     """
-    fader = max(left, right)
-    if left == right:
-        return fader, 0.5
-    return fader, 0.5 * right / left if left > right else 1.0 - 0.5 * left / right
+    return max(left, right), balance_position(left, right)
 
 
 @dataclass
@@ -261,14 +256,18 @@ class _Planner:
             builder.add(insert)
         pan = strip.pan_points[0].pan if strip.pan_points else strip.pan
         left, right = (strip.gain * float(gain) for gain in pan_gains(pan, xp=math))
-        top = max(left, right) * max((db_to_gain(p.gain_db) for p in strip.volume), default=1.0)
-        lift = max(top / MAX_FADER_GAIN, 1.0)
+        # A pan that moves changes the fader, too; one that stands still is part of its gain.
+        ride = strip_ride(strip.volume, strip.pan_points, gain=strip.gain if strip.pan_points else max(left, right))
+        lift = max(room_needed(ride.fader), max(left, right) / MAX_FADER_GAIN)
         if lift > 1.0 + _ROUNDING:
             builder.lift(lift)
             left, right = left / lift, right / lift
+            ride = StripRide(scaled(ride.fader, 1.0 / lift), ride.balance)
         self.entries[strip.id] = (strip.id, 0)
-        first = builder.stages[0]
-        for draft in builder.drafts():
+        first, drafts = builder.stages[0], list(builder.drafts())
+        sends, boosts = _sends(strip, number=len(drafts))
+        yield from boosts
+        for draft in drafts:
             last = draft.key[1] == 0
             if draft is first:
                 self.entries[strip.id] = draft.key
@@ -284,17 +283,29 @@ class _Planner:
                 inverted=draft.inverted != (media is not None and media.polarity < 0 and draft is first),
                 trim=draft.trim,
                 taps=tuple(RouteSend(d.key, gain) for d, gain in draft.taps),
-                sends=tuple(map(_send, strip.sends)) if last else (),
-                volume=strip.volume if last else (),
+                sends=sends if last else (),
+                ride=ride if last else _STILL,
                 family=strip.family,
                 media=media if draft is first else None,
             )
 
 
-def _send(send: Send) -> RouteSend:
-    """A send at the level that it begins with."""
-    begin = float(db_to_gain(send.volume[0].gain_db)) if send.volume else 1.0
-    return RouteSend((send.target, 0), send.gain * begin)
+def _sends(strip: Strip, *, number: int) -> tuple[tuple[RouteSend, ...], list[Route]]:
+    """The sends of a strip, and a bus for each whose automation has no room: it adds the gain that is missing.
+
+    The buses have the numbers from `number` on.
+    """
+    sends: list[RouteSend] = []
+    boosts: list[Route] = []
+    for send in strip.sends:
+        ride, target = level_ride(send.volume, gain=send.gain), (send.target, 0)
+        lift = room_needed(ride)
+        if lift > 1.0 + _ROUNDING:
+            ride, key = scaled(ride, 1.0 / lift), (strip.id, number + len(boosts))
+            boosts.append(Route(key, f"{strip.name} send", "bus", (), 1.0, 1.0, (Feed(target),), trim=lift))
+            target = key
+        sends.append(RouteSend(target, ride[0].value if ride else send.gain, ride))
+    return tuple(sends), boosts
 
 
 def _kind(kind: Kind, *, first: bool, last: bool) -> Kind:

@@ -10,16 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-import numpy as np
 from lxml import etree
 
-from ...bridge.processors.equations import db_to_gain
 from ...bridge.tempo import DEFAULT_POINT, TempoMap
 from ..families import colour_of
 from ..media import PlacedMedia, part_heard
 from ..names import one_line, unused_name
 from ..session import Media
 from .plugins import Effect
+from .rides import FADER_LAG_S, Curve, events
 from .routes import Key, Route, RouteSend, fader_and_azimuth
 
 #: The version of the format, as Ardour 7.3 writes it.
@@ -27,10 +26,6 @@ FORMAT_VERSION = 7002
 
 #: Ticks per second of Ardour's clock: a whole number of them in a sample at every usual rate.
 CLOCK_HZ = 282_240_000
-
-#: A fader follows its automation through a one-pole low-pass of this rate (1/s, 25 Hz), which is late by its inverse.
-FADER_SMOOTHING_PER_S = 156.825
-FADER_LAG_S = 1.0 / FADER_SMOOTHING_PER_S
 
 #: What the physical outputs are called, whatever the driver.
 PLAYBACK_PORTS = ("system:playback_1", "system:playback_2")
@@ -192,6 +187,7 @@ class SessionWriter:
         if route.inverted:
             self._control(element, "phase", 0.0).set("phase-invert", "11")
         pannable = _sub(element, "Pannable")
+        self._automation(pannable, "pan-azimuth", route.ride.balance, early_s=0.0)
         self._control(pannable, "pan-azimuth", azimuth)
         self._control(pannable, "pan-width", 1.0)
         if route.media is not None:
@@ -204,8 +200,7 @@ class SessionWriter:
             self._effect(element, effect)
         self._sends(element, route.taps)
         amp = self._processor(element, "amp", "Fader")
-        if route.volume:
-            self._automation(amp, route, fader)
+        self._automation(amp, "gain", route.ride.fader, early_s=FADER_LAG_S)
         self._control(amp, "gaincontrol", fader)
         self._sends(element, route.sends)
         outs = self._processor(element, "main-outs", name)
@@ -242,6 +237,7 @@ class SessionWriter:
             processor = self._processor(route, "intsend", f"to {self.names[send.target]}")
             processor.set("role", "Aux")
             processor.set("target", self.numbers[send.target])
+            self._automation(processor, "send", send.ride, early_s=FADER_LAG_S)
             self._control(processor, "gaincontrol", send.gain)
 
     def _effect(self, route: Element, placed: PlacedEffect) -> None:
@@ -259,24 +255,18 @@ class SessionWriter:
         if placed.chunk:
             _sub(state, "chunk").text = placed.chunk
 
-    def _automation(self, amp: Element, route: Route, fader: float) -> None:
-        """Straight lines in amplitude between the points, as `graph.volume_gains` has them.
-
-        Everything comes earlier by what the fader is late.
-        """
-        times_s = [point.time_s for point in route.volume]
-        gains = [fader * float(db_to_gain(point.gain_db)) for point in route.volume]
-        events = [
-            (time_s - FADER_LAG_S, gain) for time_s, gain in zip(times_s, gains, strict=True) if time_s > FADER_LAG_S
-        ]
-        events.insert(0, (0.0, float(np.interp(FADER_LAG_S, times_s, gains))))
-        automation = _sub(amp, "Automation")
-        curve = _sub(automation, "AutomationList", id=self._id(), state="Play")
-        curve.set("automation-id", "gain")
-        curve.set("interpolation-style", "Linear")
-        curve.set("time-domain", "AudioTime")
-        lines = [f"{clock(time_s, per_second=1.0)} {plain(gain)}\n" for time_s, gain in events]
-        _sub(curve, "events").text = "".join(lines)
+    def _automation(self, parent: Element, what: str, curve: Curve, *, early_s: float) -> None:
+        """What a control follows, if it does: straight lines between the points of the curve."""
+        if not curve:
+            return
+        automation = _sub(parent, "Automation")
+        listed = _sub(automation, "AutomationList", id=self._id(), state="Play")
+        listed.set("automation-id", what)
+        listed.set("interpolation-style", "Linear")
+        listed.set("time-domain", "AudioTime")
+        points = events(curve, early_s=early_s)
+        lines = [f"{clock(point.time_s, per_second=1.0)} {plain(point.value)}\n" for point in points]
+        _sub(listed, "events").text = "".join(lines)
 
     # ------------------------------------------------------------------ media
 
