@@ -237,6 +237,7 @@ class SessionWriter:
             processor = self._processor(route, "intsend", f"to {self.names[send.target]}")
             processor.set("role", "Aux")
             processor.set("target", self.numbers[send.target])
+            # By another name than a fader's: a send that is told to follow "gain" stands still.
             self._automation(processor, "send", send.ride, early_s=FADER_LAG_S)
             self._control(processor, "gaincontrol", send.gain)
 
