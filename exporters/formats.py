@@ -174,9 +174,12 @@ def check_strict(
         Naming the first loss.
     """
     job = _job(graph, stems_dir=stems_dir, options=options)
-    if not job.options.strict:
-        return
-    for kind, losses in _losses(job, formats).items():
+    if job.options.strict:
+        _refuse(_losses(job, formats))
+
+
+def _refuse(found: Mapping[str, Sequence[NotedLoss]]) -> None:
+    for kind, losses in found.items():
         if losses:
             more = f" and {len(losses) - 1} more" if len(losses) > 1 else ""
             raise ExportError(
@@ -214,8 +217,9 @@ def export_graph(
     """
     job = _job(graph, stems_dir=stems_dir, options=options)
     check_exports(formats, laws={kind_of(p.type, p.law): p.law for p in graph.processors}, plugins=job.plugins)
-    check_strict(graph, formats, stems_dir=stems_dir, options=options)
     written = Exports(losses=_losses(job, formats))
+    if job.options.strict:
+        _refuse(written.losses)
     for kind in written.losses:
         writer = WRITERS[ExportFormat(kind)]
         if report is not None:

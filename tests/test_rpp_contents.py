@@ -10,10 +10,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import rpp
-import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -620,14 +618,9 @@ def mutated(data: bytes, changes: list[Change]) -> bytes:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from .test_rpp_read import FRAMES, RATE_HZ, small_graph
+    from .test_rpp_read import export_small
 
-    folder = tmp_path_factory.mktemp("export")
-    (folder / "stems").mkdir()
-    for number, (name, channels) in enumerate((("kick", 2), ("snare", 1), ("vox", 2))):
-        audio = 0.1 * np.random.default_rng(number).standard_normal((FRAMES + 200, channels))
-        soundfile.write(folder / "stems" / f"{name}.wav", audio, RATE_HZ, subtype="FLOAT")
-    return export_reaper(small_graph(), stems_dir=folder / "stems", folder=folder / "reaper")
+    return export_small(tmp_path_factory.mktemp("export"))
 
 
 def assert_lists_or_refuses(path: Path) -> bool:

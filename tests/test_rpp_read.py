@@ -68,7 +68,11 @@ def small_graph() -> MixGraph:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("export")
+    return export_small(tmp_path_factory.mktemp("export"))
+
+
+def export_small(folder: Path) -> Path:
+    """The project of `small_graph`, with noise for its stems."""
     (folder / "stems").mkdir()
     for number, (name, channels) in enumerate((("kick", 2), ("snare", 1), ("vox", 2))):
         audio = 0.1 * np.random.default_rng(number).standard_normal((FRAMES + 200, channels))
