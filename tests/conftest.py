@@ -9,6 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import typer
+from typer.testing import CliRunner
+
+from mixbridge.cli_verify import verify
 
 SONG_RATE_HZ = 44100
 
@@ -79,3 +83,17 @@ def make_small_song(tmp_path: Path) -> Callable[..., SmallSong]:
 @pytest.fixture
 def small_song(make_small_song: Callable[..., SmallSong]) -> SmallSong:
     return make_small_song()
+
+
+@pytest.fixture
+def command() -> Callable[..., tuple[int, str, str]]:
+    """The command ``verify`` by itself: its exit code, stdout and stderr."""
+    app = typer.Typer()
+    app.command()(verify)
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        done = CliRunner().invoke(app, [str(a) for a in arguments])
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        return done.exit_code, done.stdout, done.stderr
+
+    return call

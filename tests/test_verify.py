@@ -14,10 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-import typer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 from mixbridge.bridge import features as feature_set
 from mixbridge.bridge.audio import resample, write_wav
@@ -49,7 +47,6 @@ from mixbridge.bridge.verify.results import NodeResult, Verification
 from mixbridge.bridge.verify.run import verify_paths
 from mixbridge.bridge.verify.settings import Progress, VerifySettings
 from mixbridge.bridge.verify.verdict import AMBER_GAP, GREEN_GAP, exit_code, verdict_of
-from mixbridge.cli_verify import verify
 from mixbridge.exporters.chain import Chain
 from mixbridge.exporters.inserts import MIXER_TYPES
 from mixbridge.exporters.pedalboard import build_chain
@@ -757,19 +754,6 @@ def test_features_of_silence_and_of_very_short_signals_are_numbers() -> None:
 
 
 # ------------------------------------------------------------------------------ the command
-
-
-@pytest.fixture
-def command() -> Callable[..., tuple[int, str, str]]:
-    app = typer.Typer()
-    app.command()(verify)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        done = CliRunner().invoke(app, [str(a) for a in arguments])
-        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-        return done.exit_code, done.stdout, done.stderr
-
-    return call
 
 
 def test_the_command_prints_a_table_or_json(command: Callable[..., tuple[int, str, str]], song: Path) -> None:

@@ -20,10 +20,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 from mixbridge.bridge.choices import Daw
 from mixbridge.bridge.errors import (
@@ -45,7 +43,6 @@ from mixbridge.bridge.verify.daw.renderer import DawSession
 from mixbridge.bridge.verify.results import Verification
 from mixbridge.bridge.verify.run import verify_paths
 from mixbridge.bridge.verify.settings import VerifySettings
-from mixbridge.cli_verify import verify
 from mixbridge.exporters.reaper.rendering import FLOAT_WAV, with_render_settings
 from mixbridge.exporters.reaper.tree import Chunk, ProjectText
 
@@ -606,19 +603,6 @@ def test_a_daw_takes_the_sessions_that_it_opens(song: Path, stand_in: Path) -> N
 
 
 # -------------------------------------------------------------------------------- the command
-
-
-@pytest.fixture
-def command() -> Callable[..., tuple[int, str, str]]:
-    app = typer.Typer()
-    app.command()(verify)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        done = CliRunner().invoke(app, [str(a) for a in arguments])
-        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-        return done.exit_code, done.stdout, done.stderr
-
-    return call
 
 
 @pytest.mark.usefixtures("quick")
