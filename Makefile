@@ -17,7 +17,7 @@ TYPED := build/typed
 # One thread per test process: more of them would only fight over the cores.
 THREADS := OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 
-.PHONY: help demo test lint types pytest format clean benchmark environment environment-dev ardour
+.PHONY: help demo test lint types pytest format clean benchmark environment environment-dev programs
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -45,10 +45,10 @@ types: environment-dev ## check types
 	MYPYPATH=$(TYPED) $(BIN)/mypy -p mixbridge
 	MYPYPATH=$(TYPED) $(BIN)/mypy scripts
 
-ardour: ## install Ardour and LSP's LV2 plugins where apt-get and root are at hand; the tests need them
-	@$(PYTHON) scripts/install_ardour.py
+programs: ## install what the tests run (Ardour, Chromium, SLURM ...) where apt-get and root are at hand
+	@$(PYTHON) scripts/install_programs.py
 
-pytest: environment-dev ardour ## run the tests
+pytest: environment-dev programs ## run the tests
 	$(THREADS) $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=15
 
 format: environment-dev ## put the code into its form

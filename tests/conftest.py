@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ import typer
 from typer.testing import CliRunner
 
 from mixbridge.cli_verify import verify
+
+from .browser import Opener, pages, running_chromium
 
 SONG_RATE_HZ = 44100
 
@@ -97,3 +100,17 @@ def command() -> Callable[..., tuple[int, str, str]]:
         return done.exit_code, done.stdout, done.stderr
 
     return call
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """One browser for all tests of a process."""
+    with running_chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def open_page(chromium: Any) -> Iterator[Opener]:
+    """Opens files in Chromium; fails the test where a page complains or asks the network."""
+    with pages(chromium) as opener:
+        yield opener

@@ -1,7 +1,7 @@
-"""Puts Ardour and LSP's LV2 plugins on this machine for the tests, where that can be done without asking anybody.
+"""Puts the programs that tests run on this machine, from Debian's packages, where that needs nobody's answer.
 
-Runs on the system's Python with nothing but its standard library. Where they are there already it does nothing; where
-it cannot install them it says why and succeeds: the tests that need them skip.
+Runs on the system's Python with nothing but its standard library. What is there already is left alone; where something
+cannot be installed this says why and succeeds: the tests that need it skip.
 """
 
 from __future__ import annotations
@@ -12,9 +12,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-PACKAGES = ("ardour", "lsp-plugins-lv2")
-EXPORTERS = ("ardour7-export", "ardour8-export")
 LV2_FOLDERS = ("/usr/lib/lv2", "/usr/local/lib/lv2", str(Path.home() / ".lv2"))
+
+#: Package, then the programs or folders of which one shows that it is there.
+PACKAGES = {
+    "ardour": ("ardour7-export", "ardour8-export"),
+    "lsp-plugins-lv2": tuple(f"{folder}/lsp-plugins.lv2" for folder in LV2_FOLDERS),
+    "chromium": ("chromium", "google-chrome"),
+    "slurmctld": ("slurmctld",),
+    "slurmd": ("slurmd",),
+    "slurm-client": ("sbatch",),
+    "munge": ("munged",),
+}
 
 
 def say(text: str) -> None:
@@ -24,19 +33,21 @@ def say(text: str) -> None:
 
 def missing() -> list[str]:
     """The packages whose content is not on this machine."""
-    there = {
-        "ardour": any(shutil.which(name) for name in EXPORTERS),
-        "lsp-plugins-lv2": any((Path(folder) / "lsp-plugins.lv2").is_dir() for folder in LV2_FOLDERS),
-    }
-    return [name for name in PACKAGES if not there[name]]
+    # Daemons lie where only the administrator's PATH looks.
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
+    return [
+        name
+        for name, signs in PACKAGES.items()
+        if not any(Path(sign).is_dir() if "/" in sign else shutil.which(sign, path=path) for sign in signs)
+    ]
 
 
-def obstacle() -> str:
+def obstacle(packages: list[str]) -> str:
     """Why nothing can be installed here; empty if nothing is in the way."""
     if shutil.which("apt-get") is None:
         return "there is no apt-get"
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
-        return f"this needs root (apt-get install --no-install-recommends {' '.join(PACKAGES)})"
+        return f"this needs root (apt-get install --no-install-recommends {' '.join(packages)})"
     return ""
 
 
@@ -58,8 +69,8 @@ def main() -> int:
     wanted = missing()
     if not wanted:
         return 0
-    names = " and ".join(wanted)
-    reason = obstacle()
+    names = ", ".join(wanted)
+    reason = obstacle(wanted)
     if not reason:
         say(f"installing {names}")
         if install(wanted):
