@@ -22,8 +22,9 @@ from .graph import MIX_SOURCE, STEMS_SOURCE, MixGraph, Stem
 from .metrics import LOSS_RATE_HZ, match_loss
 from .render import render_graph
 from .report.page import write_report
+from .report.traces import TraceMeter
 from .report.words import summarise
-from .result_folder import FOLDER_SUFFIX, GRAPH_FILE, MATCH_FILE, REPORT_FILE
+from .result_folder import FOLDER_SUFFIX, GRAPH_FILE, MATCH_FILE, REPORT_FILE, TRACES_FILE
 from .search.search import Search, SearchSettings
 from .search.working_set import WorkingSet
 from .suites import choose_profiles
@@ -294,7 +295,11 @@ def _write_results(
         report("render", len(rendered) / (len(sources) + len(graph.buses) + 1), name)
         rendered.append(name)
 
-    match = render_graph(graph, lambda stem: song.stem_audio(sources[stem.id]), progress=on_channel)
+    meter = TraceMeter(sample_rate_hz=graph.sample_rate_hz)
+    match = render_graph(
+        graph, lambda stem: song.stem_audio(sources[stem.id]), progress=on_channel, on_node=meter.observe
+    )
+    traces = meter.traces(graph)
     target = song.mix_audio()
     pair = [resample(a, from_hz=song.sample_rate_hz, to_hz=LOSS_RATE_HZ) for a in (match, target)]
     provenance = graph.provenance.model_copy(
@@ -310,7 +315,8 @@ def _write_results(
     write_wav(files["match"], match, sample_rate_hz=song.sample_rate_hz)
     written = _export(graph, out, stems_dir=stems_dir, settings=settings, report=report)
     report("write", 0.7, REPORT_FILE)
-    write_report(files["report"], graph=graph, target=target, match=match, warnings=song.warnings)
+    traces.save(out / TRACES_FILE)
+    write_report(files["report"], graph=graph, target=target, match=match, warnings=song.warnings, traces=traces)
     # Last, because its presence says that the result is complete.
     graph.save(files["graph"])
     report("write", 1.0, GRAPH_FILE)

@@ -10,3 +10,6 @@ REAL_FILE = "real.wav"
 
 #: Lists the sessions that were written and what they could not express.
 EXPORT_FILE = "export.json"
+
+#: What the processors met and did while the match was rendered; the report draws it.
+TRACES_FILE = "traces.json"

@@ -91,6 +91,15 @@ def keep_screenshot(page: Any, name: str, *, whole: bool = True) -> Path:
     return path
 
 
+def until(page: Any, script: str, *, within_s: float = 10.0) -> None:
+    """Wait until a script says true; Playwright's own way evaluates text in the page, which our pages forbid."""
+    for _ in range(round(within_s / 0.05)):
+        if page.evaluate(script):
+            return
+        page.wait_for_timeout(50)
+    pytest.fail(f"never came true: {script}")
+
+
 def sideways_px(page: Any) -> int:
     """By how many pixels the page is wider than its window."""
     script = "document.documentElement.scrollWidth - document.documentElement.clientWidth"

@@ -30,6 +30,7 @@ from ..graph import (
 )
 from ..processors.equations import compressor_gain_db, db_to_gain, gate_gain_db, saturated, saturation_shape
 from ..processors.reference import eq_sections
+from .scales import Tick
 from .words import channel_kind, describe_pan, describe_processor, describe_volume, send_text, send_words, short_label
 
 BOX_WIDTH, BOX_HEIGHT, BOX_GAP = 56.0, 22.0, 8.0
@@ -85,22 +86,24 @@ class Block:
 
 
 @dataclass(frozen=True)
-class SendWire:
-    """The way of a send: SVG path data, and its ends and level in words."""
+class Wire:
+    """A connection: SVG path data and the ids of its ends; of a send, `text` says them and its level in words."""
 
     path: str
-    text: str
+    source: str
+    target: str
+    text: str = ""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """The graph, laid out; wires, of main outputs, are SVG path data."""
+    """The graph, laid out; `wires` are main outputs."""
 
     width: float
     height: float
     blocks: tuple[Block, ...]
-    wires: tuple[str, ...]
-    sends: tuple[SendWire, ...] = ()
+    wires: tuple[Wire, ...]
+    sends: tuple[Wire, ...] = ()
     box_width: float = BOX_WIDTH
     box_height: float = BOX_HEIGHT
     block_height: float = BLOCK_HEIGHT
@@ -121,6 +124,8 @@ class Curve:
         Path data of the grid.
     label : str
         What the axes span.
+    ticks : tuple of Tick
+        Of the y axis, in percent from the bottom.
     """
 
     kind: str
@@ -129,6 +134,7 @@ class Curve:
     height: float
     grid: str
     label: str
+    ticks: tuple[Tick, ...] = ()
 
 
 def draw_graph(graph: MixGraph) -> Drawing:
@@ -149,9 +155,9 @@ def draw_graph(graph: MixGraph) -> Drawing:
     for channel in graph.channels():
         parent = graph.parent(channel.id)
         if parent is not None:
-            wires.append(_wire(blocks[channel.id], blocks[parent.id]))
+            wires.append(Wire(_wire(blocks[channel.id], blocks[parent.id]), channel.id, parent.id))
     master = blocks[graph.master.id]
-    wires.append(f"M{master.x + master.width:.1f} {_middle(master):.1f}h24")
+    wires.append(Wire(f"M{master.x + master.width:.1f} {_middle(master):.1f}h24", master.id, ""))
     height = max(b.y for b in blocks.values()) + BLOCK_HEIGHT + 1.0
     sends = tuple(_send_wires(graph, blocks))
     return Drawing(master.x + master.width + 32.0, height, tuple(blocks.values()), tuple(wires), sends)
@@ -229,7 +235,7 @@ def _chips(graph: MixGraph, channel: Stem | Bus | Master, *, x: float, y: float)
     for words, times_s, share in _rides(graph, channel):
         left, inside = x + 4.0, BOX_WIDTH - 8.0
         across = left + inside * times_s / max(float(times_s[-1]), 1e-9)
-        path = _path(across, top + 3.0 + (BOX_HEIGHT - 6.0) * share)
+        path = path_of(across, top + 3.0 + (BOX_HEIGHT - 6.0) * share)
         yield Chip(x, top, "ride", "", words, path)
         x += BOX_WIDTH + BOX_GAP
     for send in graph.sends(channel.id):
@@ -277,7 +283,7 @@ def _wire(source: Block, target: Block) -> str:
     )
 
 
-def _send_wires(graph: MixGraph, blocks: dict[str, Block]) -> Iterator[SendWire]:
+def _send_wires(graph: MixGraph, blocks: dict[str, Block]) -> Iterator[Wire]:
     """Down or up right behind the channel, a lane for every bus, then along the row of the bus."""
     sends = graph.all_sends()
     lanes = {target: number for number, target in enumerate(dict.fromkeys(target for _, target in sends))}
@@ -288,7 +294,8 @@ def _send_wires(graph: MixGraph, blocks: dict[str, Block]) -> Iterator[SendWire]
         # Groups get their main inputs in the middle.
         into = _middle(target) + 0.25 * BLOCK_HEIGHT
         path = f"M{right:.1f} {bottom:.1f}H{lane:.1f}V{into:.1f}H{target.x:.1f}"
-        yield SendWire(path, f"{source.full_name} to {target.full_name}: {send_words(send)}")
+        text = f"{source.full_name} to {target.full_name}: {send_words(send)}"
+        yield Wire(path, channel_id, target_id, text)
 
 
 # ------------------------------------------------------------------------------- curves
@@ -305,7 +312,9 @@ def draw_ride(points: Sequence[Breakpoint], *, duration_s: float) -> Curve:
     x = CURVE_WIDTH * times_s / max(duration_s, 1e-9)
     grid = [f"M0 {CURVE_HEIGHT * float(_ride_share(np.float64(level))):.1f}h{CURVE_WIDTH:g}" for level in (-12, 0)]
     label = f"{duration_s:.0f} s, {_RIDE_LOW_DB:g} to +{_RIDE_HIGH_DB:g} dB"
-    return Curve("ride", _path(x, CURVE_HEIGHT * _ride_share(gain_db)), CURVE_WIDTH, CURVE_HEIGHT, "".join(grid), label)
+    ticks = tuple(Tick(100.0 * (1.0 - float(_ride_share(np.float64(v)))), f"{v:g}") for v in (-12.0, 0.0, 12.0))
+    path = path_of(x, CURVE_HEIGHT * _ride_share(gain_db))
+    return Curve("ride", path, CURVE_WIDTH, CURVE_HEIGHT, "".join(grid), label, ticks)
 
 
 def draw_pan(points: Sequence[PanBreakpoint], *, duration_s: float) -> Curve:
@@ -314,7 +323,8 @@ def draw_pan(points: Sequence[PanBreakpoint], *, duration_s: float) -> Curve:
     x = CURVE_WIDTH * times_s / max(duration_s, 1e-9)
     grid = f"M0 {0.5 * CURVE_HEIGHT:.1f}h{CURVE_WIDTH:g}"
     label = f"{duration_s:.0f} s, left to right"
-    return Curve("ride", _path(x, CURVE_HEIGHT * _pan_share(pan)), CURVE_WIDTH, CURVE_HEIGHT, grid, label)
+    ticks = (Tick(100.0, "L"), Tick(50.0, "C"), Tick(0.0, "R"))
+    return Curve("ride", path_of(x, CURVE_HEIGHT * _pan_share(pan)), CURVE_WIDTH, CURVE_HEIGHT, grid, label, ticks)
 
 
 def _pan_ride(
@@ -372,15 +382,17 @@ def _eq_curve(processor: Processor, sample_rate_hz: int) -> Curve:
     # A high-pass falls without end: the boosts and the bells decide the scale, cuts may leave it.
     reach = float(np.max(np.abs(np.clip(response_db, -24.0, 24.0))))
     span_db = 6.0 if reach <= 6.0 else 12.0 if reach <= 12.0 else 24.0
-    x = CURVE_WIDTH * _octave_share(frequencies_hz)
+    x = CURVE_WIDTH * octave_share(frequencies_hz)
     y = 0.5 * CURVE_HEIGHT * (1.0 - np.clip(response_db / span_db, -1.05, 1.05))
-    grid = [f"M{CURVE_WIDTH * float(_octave_share(np.float64(f))):.1f} 0v{CURVE_HEIGHT:g}" for f in (100, 1000, 10000)]
+    grid = [f"M{CURVE_WIDTH * float(octave_share(np.float64(f))):.1f} 0v{CURVE_HEIGHT:g}" for f in (100, 1000, 10000)]
     grid.append(f"M0 {0.5 * CURVE_HEIGHT:g}h{CURVE_WIDTH:g}")
     label = f"20 Hz to 20 kHz, ±{span_db:g} dB"
-    return Curve("eq", _path(x, y), CURVE_WIDTH, CURVE_HEIGHT, "".join(grid), label)
+    ticks = tuple(Tick(50.0 * (1.0 + share), f"{share * span_db:+.0f}" if share else "0") for share in (-1.0, 0.0, 1.0))
+    return Curve("eq", path_of(x, y), CURVE_WIDTH, CURVE_HEIGHT, "".join(grid), label, ticks)
 
 
-def _octave_share(frequency_hz: npt.NDArray[np.float64] | np.float64) -> npt.NDArray[np.float64]:
+def octave_share(frequency_hz: npt.NDArray[np.float64] | np.float64) -> npt.NDArray[np.float64]:
+    """Place of a frequency on the axis of an equalizer, 0 (20 Hz) to 1 (20 kHz)."""
     return np.asarray(np.log(frequency_hz / _EQ_LOW_HZ) / np.log(_EQ_HIGH_HZ / _EQ_LOW_HZ))
 
 
@@ -422,8 +434,9 @@ def _dynamics_curve(processor: Processor) -> Curve:
     grid = f"M0 {SQUARE_SIZE:g}L{SQUARE_SIZE:g} 0"
     for share in (1 / 3, 2 / 3):
         grid += f"M{share * SQUARE_SIZE:.1f} 0v{SQUARE_SIZE:g}M0 {share * SQUARE_SIZE:.1f}h{SQUARE_SIZE:g}"
-    return Curve("dynamics", _path(x, y), SQUARE_SIZE, SQUARE_SIZE, grid, "in and out -60 to 0 dBFS")
+    return Curve("dynamics", path_of(x, y), SQUARE_SIZE, SQUARE_SIZE, grid, "in and out -60 to 0 dBFS")
 
 
-def _path(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> str:
+def path_of(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> str:
+    """SVG path data of straight lines from point to point."""
     return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(x, y, strict=True))

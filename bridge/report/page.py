@@ -5,8 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -16,27 +15,23 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
+from ..features import integrated_loudness_lufs
 from ..files import write_text_whole
-from ..graph import Evidence, MixGraph, Processor
+from ..graph import MixGraph
 from ..processors.equations import gain_to_db
 from ..processors.specs import CHAIN_ORDER, SPECS
 from ..verify.results import Verification
-from . import pictures
-from .drawing import Curve, draw_curve, draw_graph, draw_pan, draw_ride, ride_span_s
-from .real import DASH, gap_text, real_section
+from .cards import cards_of
+from .drawing import draw_graph
+from .plain import summary_points
+from .real import DASH, loss_figure, real_section
+from .scales import clock
+from .sheet import settings_sheet, sheet_markdown
 from .sound import SoundLevels, Sounds, compress
-from .words import (
-    ChannelSummary,
-    describe_pan,
-    describe_processor,
-    describe_sends,
-    describe_tempo,
-    describe_volume,
-    frequency_text,
-    level_text,
-    short_label,
-    summarise,
-)
+from .spectra import MOST_PICTURED, Spectra, data_uri, spectra_of
+from .strips import SPECTRUM_RANGE_DB
+from .traces import Traces
+from .words import describe_tempo, level_text
 
 _LOSS_ROWS = (
     ("plain_sum", "Plain sum", "the stems added up, nothing else"),
@@ -45,32 +40,9 @@ _LOSS_ROWS = (
     ("pruned", "After pruning", "the sparse graph shown here"),
     ("reference", "Reference render", "the same graph, sample-accurate: the match you hear"),
 )
-_PLAYER_TITLES = {"target": "Target", "match": "Match", "difference": "Difference"}
-_TICKS_HZ = (50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0)
-_TIME_STEPS_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
-_MOST_TIME_TICKS = 6
-_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:dB|k?Hz|m?s|%))|(?<=\(Q) ")
-
-
-@dataclass(frozen=True)
-class _Tick:
-    at: float
-    text: str
-
-
-@dataclass(frozen=True)
-class _Plot:
-    title: str
-    role: str
-    image: str
-    alt: str
-
-
-@dataclass(frozen=True)
-class _Legend:
-    title: str
-    stops: str
-    ticks: tuple[_Tick, ...]
+_PLAYER_TITLES = {"target": "Target", "match": "Match", "difference": "Null"}
+_SCRIPTS = ("player.js", "graph.js", "page.js")
+_STYLES = ("page.css", "strips.css", "print.css")
 
 
 @dataclass(frozen=True)
@@ -92,30 +64,13 @@ class _Pruned:
 
 
 @dataclass(frozen=True)
-class _Device:
-    type: str
-    label: str
-    text: str
-    curve: Curve | None
-    evidence: str = ""
-
-
-@dataclass(frozen=True)
-class _Card:
-    summary: ChannelSummary
-    file: str
-    parts: tuple[str, ...]
-    senders: tuple[str, ...]
-    devices: tuple[_Device, ...]
-
-
-@dataclass(frozen=True)
 class _Player:
     key: str
     title: str
     source: str
     peak: str
     rms: str
+    gain_db: float
 
 
 @dataclass(frozen=True)
@@ -134,6 +89,7 @@ def write_report(
     match: npt.ArrayLike,
     warnings: Sequence[str] = (),
     verified: Sequence[Verified] = (),
+    traces: Traces | None = None,
 ) -> None:
     """Write the page, whole or not at all.
 
@@ -152,6 +108,8 @@ def write_report(
         Shown before the notes of the graph.
     verified : sequence of Verified
         Each gets a section and a player.
+    traces : Traces, optional
+        What the processors met and did, drawn on the channel strips.
 
     Raises
     ------
@@ -162,30 +120,40 @@ def write_report(
     """
     others = {f"real{number}": session.audio for number, session in enumerate(verified, start=1)}
     sounds = compress(target, match, sample_rate_hz=graph.sample_rate_hz, others=others)
-    plots, legends, time_ticks, frequency_ticks, duration_s = _pictures(graph, target, match)
-    script, style = (resources.files(__package__).joinpath(name).read_text("utf-8") for name in ("page.js", "page.css"))
+    gains_db = _matching_gains_db({"target": target, "match": match, **others}, graph.sample_rate_hz)
+    players = _players(sounds, verified, gains_db)
+    spectra = _spectra(graph, target, match, players=players, others=others)
+    script, style = (_inside(names) for names in (_SCRIPTS, _STYLES))
+    shown = sheet_markdown(graph)
     html = (
         _environment()
         .get_template("page.html")
         .render(
             graph=graph,
             notes=list(dict.fromkeys([*map(_printable, warnings), *graph.provenance.notes])),
-            facts=_facts(graph, duration_s),
+            facts=_facts(graph, spectra.duration_s),
             headline=_headline(graph, sounds),
+            summary=summary_points(
+                graph,
+                closeness=_difference_text(sounds),
+                target=spectra.target,
+                match=spectra.match,
+                verified=[v.result for v in verified],
+            ),
             losses=_losses(graph),
             pruned=_pruned(graph),
             drawing=draw_graph(graph),
-            cards=_cards(graph),
-            players=_players(sounds, verified),
+            cards=cards_of(graph, traces=traces or Traces(), duration_s=spectra.duration_s),
+            sheet=settings_sheet(graph),
+            markdown=shown,
+            markdown_file=data_uri("text/markdown", shown.encode("utf-8", "replace")),
+            players=players,
             verified=[real_section(v.result, player=len(_PLAYER_TITLES) + n) for n, v in enumerate(verified)],
             sounds=sounds,
             difference=_difference_text(sounds),
-            plots=plots,
-            legends=legends,
-            time_ticks=time_ticks,
-            frequency_ticks=frequency_ticks,
-            duration_s=duration_s,
-            clock=_clock(duration_s),
+            spectra=spectra,
+            spectrum_range=f"{SPECTRUM_RANGE_DB:.0f}",
+            clock=clock(spectra.duration_s),
             anchors={channel.id: f"channel-{index}" for index, channel in enumerate(graph.channels())},
             style=Markup(style),
             script=Markup(script),
@@ -193,6 +161,10 @@ def write_report(
         )
     )
     write_text_whole(path, html)
+
+
+def _inside(names: Sequence[str]) -> str:
+    return "".join(resources.files(__package__).joinpath(name).read_text("utf-8") for name in names)
 
 
 def _environment() -> jinja2.Environment:
@@ -212,10 +184,6 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _data_uri(mime: str, data: bytes) -> str:
-    return f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
-
-
 # --------------------------------------------------------------------------- words
 
 
@@ -223,7 +191,7 @@ def _facts(graph: MixGraph, duration_s: float) -> list[tuple[str, str]]:
     provenance, processors, bpm = graph.provenance, len(graph.processors), graph.bpm
     of = f" of {provenance.console_processors}" if provenance.console_processors else ""
     facts = [
-        ("Length", _clock(duration_s)),
+        ("Length", clock(duration_s)),
         ("Sample rate", f"{graph.sample_rate_hz / 1000:g} kHz"),
         *([("Tempo", describe_tempo(graph.tempo, bpm=bpm))] if graph.tempo is not None and bpm is not None else []),
         ("Tracks", str(len(graph.stems))),
@@ -248,7 +216,7 @@ def _headline(graph: MixGraph, sounds: Sounds) -> str:
     loss = graph.provenance.loss
     reached = next((value for value in (loss.reference, loss.pruned, loss.console) if value is not None), None)
     if reached is not None and loss.plain_sum:
-        text += f": match loss {_loss_text(reached)}, against {_loss_text(loss.plain_sum)} for the plain sum"
+        text += f": match loss {loss_figure(reached)}, against {loss_figure(loss.plain_sum)} for the plain sum"
     return f"{text}. {_difference_text(sounds)}"
 
 
@@ -264,10 +232,6 @@ def _difference_text(sounds: Sounds) -> str:
     return f"The difference lies {level_text(distance_db)} below the target (mean level)."
 
 
-def _loss_text(value: float | None) -> str:
-    return DASH if value is None else f"{value:.3f}" if value >= 0.01 or value == 0.0 else f"{value:.1e}"
-
-
 def _losses(graph: MixGraph) -> list[_LossRow]:
     values: dict[str, float | None] = {key: getattr(graph.provenance.loss, key) for key, _, _ in _LOSS_ROWS}
     largest = max((v for v in values.values() if v is not None), default=0.0)
@@ -277,7 +241,7 @@ def _losses(graph: MixGraph) -> list[_LossRow]:
         value = values[key]
         relative = DASH if value is None or not base else f"{100.0 * value / base:.0f} %"
         share = 100.0 * value / largest if value is not None and largest > 0 else 0.0
-        rows.append(_LossRow(key, title, meaning, _loss_text(value), relative, min(max(share, 0.0), 100.0)))
+        rows.append(_LossRow(key, title, meaning, loss_figure(value), relative, min(max(share, 0.0), 100.0)))
     return rows
 
 
@@ -292,66 +256,21 @@ def _pruned(graph: MixGraph) -> list[_Pruned]:
     return rows
 
 
-def _cards(graph: MixGraph) -> dict[str, list[_Card]]:
-    """Cards of the channels, by the heading they stand under."""
-    files = {stem.id: stem.file for stem in graph.stems}
-    kinds: Mapping[str, list[_Card]] = {"track": [], "group": [], "return": [], "master": []}
-    sends = graph.all_sends()
-    for summary in summarise(graph):
-        parts = tuple(child.name for child in graph.children(summary.id)) if summary.kind != "track" else ()
-        senders = tuple(graph.channel(source).name for source, target in sends if target == summary.id)
-        devices = tuple(_devices(graph, summary.id))
-        kinds[summary.kind].append(_Card(summary, files.get(summary.id, ""), parts, senders, devices))
-    return {"Tracks": kinds["track"], "Groups": kinds["group"], "Returns": kinds["return"], "Master": kinds["master"]}
-
-
-def _devices(graph: MixGraph, channel_id: str) -> Iterator[_Device]:
-    """What a channel's card lists: processors, automation, sends."""
-    bpm = graph.bpm
-    for processor in graph.chain(channel_id):
-        yield _Device(
-            processor.type,
-            short_label(processor.type),
-            _without_title(processor, bpm=bpm),
-            draw_curve(processor, sample_rate_hz=graph.sample_rate_hz),
-            _evidence(processor.evidence),
-        )
-    channel = graph.channel(channel_id)
-    if channel.volume:
-        curve = draw_ride(channel.volume, duration_s=ride_span_s(graph, channel.volume))
-        yield _Device("volume", "Rides", _fixed(describe_volume(channel.volume).partition(": ")[2]), curve)
-    if channel.pan:
-        curve = draw_pan(channel.pan, duration_s=ride_span_s(graph, channel.pan))
-        yield _Device("volume", "Pan rides", _fixed(describe_pan(channel.pan).partition(": ")[2]), curve)
-    sends = graph.sends(channel_id)
-    if sends:
-        evidence = [f"{graph.channel(s.target).name} {_evidence(s.evidence)}" for s in sends if s.evidence is not None]
-        words = _fixed(describe_sends(graph, channel_id).partition(": ")[2])
-        yield _Device("send", "Sends" if len(sends) > 1 else "Send", words, None, ", ".join(evidence))
-
-
-def _evidence(evidence: Evidence | None) -> str:
-    """What the song loses without a processor or send."""
-    return "" if evidence is None else f"Lₐ {gap_text(evidence.loss_increase)} without it"
-
-
-def _without_title(processor: Processor, *, bpm: float | None) -> str:
-    """The words of a processor where its label stands beside them already; units stay on the line of their number."""
-    text = describe_processor(processor, bpm=bpm)
-    title, colon, rest = text.partition(": ")
-    text = rest if colon and title in ("EQ", SPECS[processor.type].label, short_label(processor.type)) else text
-    return _fixed(text)
-
-
-def _fixed(text: str) -> str:
-    """A text that begins with a capital and in which no unit is parted from its number."""
-    return _BEFORE_UNIT.sub("\N{NO-BREAK SPACE}", text[:1].upper() + text[1:])
-
-
 # --------------------------------------------------------------------------- sounds and pictures
 
 
-def _players(sounds: Sounds, verified: Sequence[Verified]) -> list[_Player]:
+def _matching_gains_db(takes: Mapping[str, npt.ArrayLike], sample_rate_hz: int) -> dict[str, float]:
+    """Gains, 0 dB or below, that bring takes to the loudness of the quietest; 0 dB where one has no loudness."""
+    loudness = {
+        key: integrated_loudness_lufs(np.asarray(audio), sample_rate_hz=sample_rate_hz) for key, audio in takes.items()
+    }
+    known = {key: value for key, value in loudness.items() if value is not None}
+    if len(known) < len(takes):
+        return dict.fromkeys(takes, 0.0)
+    return {key: min(known.values()) - value for key, value in known.items()}
+
+
+def _players(sounds: Sounds, verified: Sequence[Verified], gains_db: Mapping[str, float]) -> list[_Player]:
     files = {key: getattr(sounds, key) for key in _PLAYER_TITLES} | sounds.others
     names = [" ".join(n for n in (v.result.session, v.result.host) if n) for v in verified]
     reals = [f"Real plugins{f' ({name})' if len(verified) > 1 else ''}" for name in names]
@@ -360,9 +279,10 @@ def _players(sounds: Sounds, verified: Sequence[Verified]) -> list[_Player]:
         _Player(
             key,
             title,
-            _data_uri(sounds.mime, files[key]),
+            data_uri(sounds.mime, files[key]),
             _dbfs(sounds.levels[key], peak=True),
             _dbfs(sounds.levels[key], peak=False),
+            gains_db.get(key, 0.0),
         )
         for key, title in titles.items()
     ]
@@ -373,64 +293,17 @@ def _dbfs(levels: SoundLevels, *, peak: bool) -> str:
     return "silent" if level_db == -math.inf else f"{level_db:.1f}"
 
 
-def _clock(time_s: float) -> str:
-    if time_s < 1.0:
-        return f"{max(round(1000.0 * time_s), 1 if time_s > 0 else 0)} ms"
-    minutes, seconds = divmod(round(time_s), 60)
-    return f"{minutes}:{seconds:02d}"
-
-
-def _pictures(
-    graph: MixGraph, target: npt.ArrayLike, match: npt.ArrayLike
-) -> tuple[list[_Plot], list[_Legend], list[_Tick], list[_Tick], float]:
-    one = pictures.spectrogram(target, sample_rate_hz=graph.sample_rate_hz)
-    two = pictures.spectrogram(match, sample_rate_hz=graph.sample_rate_hz)
-    low, high = pictures.level_range_db(one, two)
-    plots = []
-    for side, first, second in (("mid", one.mid_db, two.mid_db), ("side", one.side_db, two.side_db)):
-        error = pictures.error_db(first, second, floor_db=low)
-        reach = pictures.ERROR_RANGE_DB
-        for role, values, bottom, top, colours in (
-            ("target", first, low, high, pictures.LEVEL_MAP),
-            ("match", second, low, high, pictures.LEVEL_MAP),
-            ("error", error, -reach, reach, pictures.ERROR_MAP),
-        ):
-            image = _data_uri("image/png", pictures.png(values, low=bottom, high=top, colour_map=colours))
-            what = "level difference of match and target" if role == "error" else f"spectrogram of the {role}"
-            alt = f"{what.capitalize()}, {side} signal: time from left to right, frequency from bottom to top"
-            plots.append(_Plot(f"{role.capitalize()}, {side}", role, image, alt))
-    return plots, _legends(low, high), _time_ticks(one.duration_s), _frequency_ticks(one.edges_hz), one.duration_s
-
-
-def _legends(low: float, high: float) -> list[_Legend]:
-    reach = pictures.ERROR_RANGE_DB
-    levels = [low + (high - low) * k / 3 for k in range(4)]
-    errors = [-reach, -reach / 2, 0.0, reach / 2, reach]
-    return [
-        _Legend(
-            "Level per 1/20 octave (dB, full-scale sine = 0)",
-            ", ".join(pictures.colour_stops(pictures.LEVEL_MAP)),
-            tuple(_Tick(100.0 * k / 3, f"{level:.0f}") for k, level in enumerate(levels)),
-        ),
-        _Legend(
-            "Error: match against target (dB); blue is too quiet, red too loud, black right",
-            ", ".join(pictures.colour_stops(pictures.ERROR_MAP)),
-            tuple(_Tick(25.0 * k, f"{error:+.0f}" if error else "0") for k, error in enumerate(errors)),
-        ),
-    ]
-
-
-def _frequency_ticks(edges_hz: npt.NDArray[np.float64]) -> list[_Tick]:
-    low, high = float(edges_hz[0]), float(edges_hz[-1])
-    octaves = math.log(high / low)
-    return [
-        _Tick(100.0 * math.log(f / low) / octaves, frequency_text(f).replace(" kHz", "k").replace(" Hz", ""))
-        for f in _TICKS_HZ
-        if low < f < high
-    ]
-
-
-def _time_ticks(duration_s: float) -> list[_Tick]:
-    step = next((s for s in _TIME_STEPS_S if duration_s / s <= _MOST_TIME_TICKS), duration_s / _MOST_TIME_TICKS)
-    count = int(duration_s / step)
-    return [_Tick(100.0 * k * step / duration_s, _clock(k * step) if k else "0") for k in range(count + 1)]
+def _spectra(
+    graph: MixGraph,
+    target: npt.ArrayLike,
+    match: npt.ArrayLike,
+    *,
+    players: Sequence[_Player],
+    others: Mapping[str, npt.ArrayLike],
+) -> Spectra:
+    titles = {player.key: player.title for player in players}
+    takes = {
+        key: (titles[key], audio)
+        for key, audio in ({"match": match} | dict(list(others.items())[:MOST_PICTURED])).items()
+    }
+    return spectra_of(target, takes, sample_rate_hz=graph.sample_rate_hz)

@@ -33,8 +33,9 @@ _VERDICTS: dict[Verdict, str] = {
 
 @dataclass(frozen=True)
 class NodeRow:
-    """One line of the table of nodes."""
+    """One line of the table of nodes; `channel_id` is that of the graph."""
 
+    channel_id: str
     channel: str
     title: str
     type: str
@@ -120,6 +121,11 @@ def gap_text(gap: float | None) -> str:
     return DASH if gap is None else "0" if abs(gap) < 5e-7 else f"{gap:+.4f}" if abs(gap) >= 5e-5 else f"{gap:+.1e}"
 
 
+def loss_figure(loss: float | None) -> str:
+    """A value of L_a as it is told to people: three digits, or a power of ten."""
+    return DASH if loss is None else f"{loss:.3f}" if loss >= 0.01 or loss == 0.0 else f"{loss:.1e}"
+
+
 def loss_text(loss: float | None) -> str:
     """A value of L_a."""
     return DASH if loss is None else f"{loss:.4f}" if loss >= 0.001 or loss == 0.0 else f"{loss:.1e}"
@@ -167,6 +173,7 @@ def _row(node: NodeResult) -> NodeRow:
     late = f"{'late' if node.offset_samples > 0 else 'early'} by {abs(node.offset_samples)} samples"
     notes = [n for n in (node.note, late if node.offset_samples else "") if n]
     return NodeRow(
+        channel_id=node.channel,
         channel=node.channel_name,
         title=node_title(node),
         type=node.type,

@@ -213,7 +213,7 @@ def describe_processor(processor: Processor, *, bpm: float | None = None) -> str
     """
     if processor.mix == 0.0:
         return f"{_title(processor.type)}: bypassed (mix 0 %)"
-    suffix = f", mix {_percent(processor.mix)}" if processor.mix < 0.9995 else ""
+    suffix = f", mix {percent_text(processor.mix)}" if processor.mix < 0.9995 else ""
     describe = partial(_delay, bpm=bpm) if processor.type == DELAY.type else _WORDS.get(processor.type)
     if describe is None:
         return _generic(spec_of(processor.type), processor.parameters) + suffix
@@ -274,7 +274,8 @@ def pan_text(pan: float) -> str:
     return f"hard {side}" if abs(pan) >= 0.995 else f"{max(100.0 * abs(pan), 1.0):.0f} % {side}"
 
 
-def _percent(share: float) -> str:
+def percent_text(share: float) -> str:
+    """A share as percent, such as "35 %"."""
     percent = 100.0 * share
     if 99.0 < percent < 100.0:  # never rounded up to "100 %", which would read as untouched
         return f"{math.floor(10.0 * percent) / 10.0:.1f} %"
@@ -369,7 +370,7 @@ def _imager(p: Mapping[str, float], mix: float) -> str:
         return "Stereo imager: width unchanged"
     if width == 0.0:
         return "Stereo imager: mono"
-    return f"Stereo imager: width {_percent(width)} ({'narrower' if width < 1.0 else 'wider'})"
+    return f"Stereo imager: width {percent_text(width)} ({'narrower' if width < 1.0 else 'wider'})"
 
 
 def _gain_pan(p: Mapping[str, float], mix: float) -> str:
@@ -422,7 +423,7 @@ def _reverb(p: Mapping[str, float], mix: float) -> str:
         parts.append(f"pre-delay {time_text(p['pre_delay_ms'])}")
     parts += _cuts(spec, p)
     if p["width"] < 0.995:
-        parts.append(f"width {_percent(p['width'])}" if p["width"] else "mono")
+        parts.append(f"width {percent_text(p['width'])}" if p["width"] else "mono")
     parts.append(f"level {level_text(p['level_db'])}")
     return f"Reverb: {', '.join(parts)}"
 

@@ -12,7 +12,8 @@ from ..choices import Host
 from ..errors import MixbridgeError
 from ..graph import MixGraph
 from ..report.page import Verified, write_report
-from ..result_folder import MATCH_FILE, REPORT_FILE
+from ..report.traces import Traces
+from ..result_folder import MATCH_FILE, REPORT_FILE, TRACES_FILE
 from .locate import find_jobs, result_file
 from .measure import fitted, moved
 from .realise import Audio
@@ -45,7 +46,14 @@ def rewrite_report(analysis: Path, graph: MixGraph, target: Audio) -> None:
         for host in get_args(Host)
         if (found := _verified(result_file(job, host=host), frames=target.shape[1], graph=graph)) is not None
     ]
-    write_report(analysis / REPORT_FILE, graph=graph, target=target, match=read_audio(match_file), verified=verified)
+    write_report(
+        analysis / REPORT_FILE,
+        graph=graph,
+        target=target,
+        match=read_audio(match_file),
+        verified=verified,
+        traces=Traces.of(analysis / TRACES_FILE, graph),
+    )
 
 
 def _verified(path: Path, *, frames: int, graph: MixGraph) -> Verified | None:
