@@ -109,7 +109,7 @@ def test_the_commands_of_the_readme_run_as_shown(tmp_path: Path, make_small_song
 
     # What the README's table promises is there, and the first look is a part only.
     promised = re.findall(r"^\| `([\w./]+)` \|", README.partition("| file |")[2].partition("\n\n")[0], re.MULTILINE)
-    assert len(promised) == 7
+    assert len(promised) == 8
     for name in promised:
         path = tmp_path / "mix.mixbridge" / name
         assert path.is_file() or any(path.iterdir()), f"{name} is missing"

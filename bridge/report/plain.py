@@ -79,14 +79,15 @@ def _moves(graph: MixGraph) -> str:
     for channel in graph.channels():
         for processor in graph.chain(channel.id):
             if processor.evidence is not None:
-                text = describe_processor(processor).partition(";")[0]
-                found.append((processor.evidence.loss_increase, f"{channel.name}: {text[:1].lower()}{text[1:]}"))
+                title, colon, rest = describe_processor(processor).partition(": ")
+                settings = f" ({rest.partition(';')[0]})" if colon else ""
+                found.append((processor.evidence.loss_increase, f"{title} on {channel.name}{settings}"))
         for send in graph.sends(channel.id):
             if send.evidence is not None:
-                words = f"{channel.name}: send to {graph.channel(send.target).name}"
+                words = f"the send from {channel.name} to {graph.channel(send.target).name}"
                 found.append((send.evidence.loss_increase, words))
     found = sorted((item for item in found if item[0] > 0.0), key=lambda item: -item[0])
-    return f"{'; '.join(text for _, text in found[:_MOST_NAMED])}." if found else ""
+    return _capital(f"{'; '.join(text for _, text in found[:_MOST_NAMED])}.") if found else ""
 
 
 def _closeness(graph: MixGraph) -> Iterator[str]:
