@@ -38,7 +38,8 @@ def profile_command(
         from .bridge.hosting.drafting.draft import DRAFTS_SUITE, bench_for, choose_plugin, draft_profile, stem_for
         from .bridge.hosting.places import data_folder
         from .bridge.hosting.pool import PluginPool
-        from .bridge.suites import OWN_FOLDER, load_profile
+        from .bridge.preset_names import OWN_FOLDER
+        from .bridge.suites import load_profile
 
         plugin = choose_plugin(path, name)
         with progress_bar() as bar, PluginPool(workers=1) as pool:
@@ -66,7 +67,7 @@ def profile_command(
 def _facts(draft: Draft, file: Path) -> list[tuple[str, str]]:
     from .bridge.hosting.places import data_folder
     from .bridge.null_test import targets
-    from .bridge.suites import OWN_FOLDER
+    from .bridge.preset_names import OWN_FOLDER
 
     profile, measured = draft.profile, draft.measured
     # What all profiles should reach, not what this one states of itself.

@@ -8,8 +8,6 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -17,10 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from .choices import DEFAULT_CONSOLE
 from .errors import ParameterError
 from .graph import Bus, Edge, Master, MixGraph, Node, Processor, Stem
+from .preset_names import SUFFIX, console_names, consoles_folder
 from .processors.laws import KINDS, type_and_law
 from .processors.specs import SEND_LEVEL, spec_of
-
-SUFFIX = ".toml"
 
 #: Level a send has in a console that nothing has been fitted to yet: off.
 _SEND_OFF_DB = SEND_LEVEL.minimum
@@ -69,15 +66,6 @@ class _Console(BaseModel):
     returns: list[_Return] = Field(default_factory=list, alias="return")
 
 
-def console_names() -> tuple[str, ...]:
-    """The presets that ship with the product."""
-    return tuple(sorted(f.name.removesuffix(SUFFIX) for f in _folder().iterdir() if f.name.endswith(SUFFIX)))
-
-
-def _folder() -> Traversable:
-    return resources.files(__package__.rpartition(".")[0] + ".presets.consoles")
-
-
 def load_console(name: str = DEFAULT_CONSOLE) -> ConsolePreset:
     """Read a console: a preset that ships with the product, or a file of the user's own.
 
@@ -92,7 +80,7 @@ def load_console(name: str = DEFAULT_CONSOLE) -> ConsolePreset:
         If there is no such preset or file, or the file is malformed.
     """
     if name in console_names():
-        return _read_console((_folder() / f"{name}{SUFFIX}").read_bytes(), name=name, origin=name)
+        return _read_console((consoles_folder() / f"{name}{SUFFIX}").read_bytes(), name=name, origin=name)
     path = Path(name)
     if path.suffix != SUFFIX:
         choices = ", ".join(console_names())

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
-from importlib.resources.abc import Traversable
 
 from pydantic import Field, field_validator
 
 from .errors import ProfileError
 from .hosting.places import data_folder
+from .preset_names import suite_folders, suite_names
 from .processors.laws import kind_of
 from .processors.specs import SPECS, spec_of, type_named
 from .profile_files import load_profile, parsed, read_profile
@@ -37,9 +36,6 @@ __all__ = [
 
 #: File of a suite's folder that describes the suite itself.
 SUITE_FILE = "suite.toml"
-
-#: Folder of the data folder that holds the user's own suites and profiles.
-OWN_FOLDER = "profiles"
 
 #: Every processor type that the chosen suites do not name otherwise.
 OTHERS = "*"
@@ -74,11 +70,6 @@ class Suite:
     profiles: Mapping[str, Profile]
 
 
-def suite_names() -> tuple[str, ...]:
-    """Names of all suites, shipped and the user's own."""
-    return tuple(sorted({folder.name for folder in _folders()}))
-
-
 def load_suite(name: str) -> Suite:
     """Read a suite with all its profiles.
 
@@ -96,7 +87,7 @@ def load_suite(name: str) -> Suite:
 def _load_suite(name: str, _data_folder: str) -> Suite:
     about = _SuiteFile(description="")
     profiles: dict[str, Profile] = {}
-    for folder in (f for f in _folders() if f.name == name):
+    for folder in (f for f in suite_folders() if f.name == name):
         files = {f.name: f for f in folder.iterdir() if f.name.endswith(".toml")}
         if SUITE_FILE in files:
             about = parsed(str(files[SUITE_FILE]), files.pop(SUITE_FILE).read_bytes(), _SuiteFile)
@@ -109,16 +100,6 @@ def _load_suite(name: str, _data_folder: str) -> Suite:
     order = list(SPECS)
     ordered = sorted(profiles.items(), key=lambda item: (order.index(item[1].processor), item[0]))
     return Suite(name, about.description, tuple(about.install), dict(ordered))
-
-
-def _folders() -> Iterator[Traversable]:
-    """Folders of suites, the user's own last, so that they win."""
-    shipped = resources.files(__package__.rpartition(".")[0] + ".presets.plugins")
-    own = data_folder() / OWN_FOLDER
-    for root in (shipped, own) if own.is_dir() else (shipped,):
-        for folder in root.iterdir():
-            if folder.is_dir() and any(f.name.endswith(".toml") for f in folder.iterdir()):
-                yield folder
 
 
 def choose_profiles(text: str) -> dict[str, Profile]:
