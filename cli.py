@@ -28,9 +28,14 @@ from .bridge.choices import (
     System,
 )
 from .cli_compare import compare
+from .cli_complete import whole_words
+from .cli_diff import diff
+from .cli_help import lay_out_help
 from .cli_import import import_
 from .cli_output import errors_for_people, print_json, print_losses, progress_bar
 from .cli_plugins import plugins_app
+from .cli_render import render
+from .cli_show import show
 from .cli_verify import verify
 
 _WHEN_STOPPED = "stopped; the same command with --resume goes on from the last finished phase"
@@ -253,10 +258,14 @@ def demo(
 
 
 # Below the commands that come first in a user's day.
+app.command()(show)
+app.command()(diff)
+app.command()(render)
 app.command()(verify)
 app.command()(compare)
 app.command("import")(import_)
 app.add_typer(plugins_app, name="plugins")
+lay_out_help(app)
 
 
 def _print_summary(result: dict[str, object]) -> None:
@@ -283,4 +292,5 @@ def _print_summary(result: dict[str, object]) -> None:
 
 def main() -> None:
     """Entry point of the ``mixbridge`` command."""
+    whole_words(os.environ)
     app(prog_name="mixbridge")

@@ -108,22 +108,39 @@ def print_json(content: object) -> None:
     typer.echo(json.dumps(content, indent=1, ensure_ascii=False))
 
 
-def print_facts(facts: Sequence[tuple[str, str]]) -> None:
-    """Print names and values, one pair a line; a name may come more than once."""
+def print_facts(facts: Sequence[tuple[str, str]], *, tabs: bool = False) -> None:
+    """Print names and values, one pair a line; a name may come more than once.
+
+    Parameters
+    ----------
+    tabs : bool
+        Where the output is piped, print them as `print_table` does.
+    """
     width = max((len(name) for name, _ in facts), default=0)
     console = Console(file=sys.stdout, soft_wrap=True)
+    if tabs and not console.is_terminal:
+        print_table((), facts)
+        return
     for name, value in facts:
         console.print(Text(f"{name:{width}}  {' '.join(value.split())}"))
 
 
-def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
-    """Print a table: with borders on a terminal, separated by tabs where the output is piped."""
+def print_table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", lines: bool = False
+) -> None:
+    """Print a table: with borders on a terminal, separated by tabs where the output is piped.
+
+    Parameters
+    ----------
+    lines : bool
+        Draw a line below every row, for cells of several lines. Piped, these are joined by bars.
+    """
     console = Console(file=sys.stdout)
     if not console.is_terminal:
         for row in rows:
-            typer.echo("\t".join(" ".join(cell.split()) for cell in row))
+            typer.echo("\t".join(" | ".join(" ".join(line.split()) for line in cell.splitlines()) for cell in row))
         return
-    table = Table(title=Text(title) if title else None)
+    table = Table(title=Text(title) if title else None, show_lines=lines)
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:

@@ -21,6 +21,7 @@ import scipy.signal
 import soundfile
 import soxr
 
+from .choices import AUDIO_SUFFIXES
 from .errors import AudioContentError, AudioFileError, ParameterError
 from .files import whole_file
 from .groups import StemName, group_stems, name_stems, read_groups
@@ -29,10 +30,6 @@ from .processors.equations import gain_to_db
 Audio = npt.NDArray[np.float32]
 Progress = Callable[[str, float], None]
 
-#: Formats libsndfile reads, by file name ending.
-AUDIO_SUFFIXES = frozenset(
-    (".wav", ".wave", ".w64", ".rf64", ".flac", ".aif", ".aiff", ".aifc", ".ogg", ".oga", ".opus", ".mp3")
-)
 #: Audio formats that libsndfile does not read: passing over them in silence would lose a stem.
 UNSUPPORTED_SUFFIXES = frozenset((".m4a", ".mp4", ".aac", ".alac", ".wma", ".wv", ".ape", ".mka", ".webm"))
 
@@ -572,7 +569,8 @@ def _power(spectrum: npt.NDArray[np.complexfloating]) -> npt.NDArray[np.float64]
 # -------------------------------------------------------------------- checks
 
 
-def _peak_db(audio: Audio) -> float:
+def sample_peak_db(audio: npt.NDArray[np.floating]) -> float:
+    """Highest sample (dBFS) of audio of any shape; minus infinity where it is silent."""
     return gain_to_db(float(np.abs(audio).max(initial=0.0)))
 
 
@@ -615,7 +613,7 @@ def band_limit_hz(audio: Audio, *, sample_rate_hz: int) -> float | None:
 def _mix_warnings(info: AudioInfo, audio: Audio) -> list[str]:
     """Check the analysed part of the mix, shape (2, n)."""
     name = info.path.name
-    peak_db = _peak_db(audio)
+    peak_db = sample_peak_db(audio)
     if peak_db < SILENT_PEAK_DB:
         raise AudioContentError(
             f"{info.path}: the mix is silent in the analysed part; choose another --start and --end"
@@ -715,7 +713,7 @@ class _Examiner:
         # What alignment may move into the analysed part counts as heard.
         margin = round(Aligner.SEARCH_S * rate_hz)
         wide = read_at_rate(info, rate_hz=rate_hz, start_frame=self._start - margin, frames=self._frames + 2 * margin)
-        peak_db = _peak_db(wide)
+        peak_db = sample_peak_db(wide)
         silent = peak_db < SILENT_PEAK_DB
         placement = Placement(0, 1, 0.0, False)
         if silent:

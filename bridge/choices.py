@@ -1,4 +1,4 @@
-"""What a user chooses by name, and the defaults, free of torch; what a choice does lives elsewhere."""
+"""What a user chooses by name or ending, and the defaults, free of torch; what a choice does lives elsewhere."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import sys
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Literal
+
+from .processors.specs import GAIN_PAN, SPECS
 
 
 class Quality(StrEnum):
@@ -46,6 +48,20 @@ Host = Literal["", "reaper", "ardour", "given"]
 
 #: The DAWs among them.
 DAW_HOSTS: Mapping[Daw, Host] = {Daw.reaper: "reaper", Daw.ardour: "ardour"}
+
+#: The two halves of the gain/pan, which can be chosen apart.
+GAIN, PAN = "gain", "pan"
+
+#: What is no processor: levels of sends, and automation of volume, pan and sends.
+SENDS, AUTOMATION = "sends", "automation"
+
+#: Everything that has a strength.
+PARTS = (*(name for name in SPECS if name != GAIN_PAN.type), GAIN, PAN, SENDS, AUTOMATION)
+
+#: Formats libsndfile reads, by file name ending.
+AUDIO_SUFFIXES = frozenset(
+    (".wav", ".wave", ".w64", ".rf64", ".flac", ".aif", ".aiff", ".aifc", ".ogg", ".oga", ".opus", ".mp3")
+)
 
 DEFAULT_QUALITY = Quality.standard
 DEFAULT_PRUNING = Pruning.taylor

@@ -28,7 +28,7 @@ import numpy as np
 from .errors import GraphError
 from .graph import MixGraph, Processor
 from .processors.specs import SPECS
-from .recovery_match import Agreement, Place, agreements, match_places, places, total
+from .recovery_match import Agreement, Place, agreements, match_places, places, same_stems, total
 from .recovery_measure import (
     HEARD_DB,
     STEP_S,
@@ -216,17 +216,12 @@ def validate(found: MixGraph, truth: MixGraph) -> dict[str, str]:
             f"{found.name}: sample_rate_hz: {found.sample_rate_hz} Hz, the other graph has {truth.sample_rate_hz} Hz; "
             "compare graphs of the same song"
         )
-    left = {s.id: s for s in truth.stems}
-    renamed: dict[str, str] = {}
-    for stem in found.stems:
-        same = [t.id for t in left.values() if stem.id == t.id]
-        same += [t.id for t in left.values() if stem.file == t.file]
-        same += [t.id for t in left.values() if stem.name == t.name]
-        if not same:
-            raise GraphError(f"{found.name}: the stem {stem.name!r} is not in the other graph; compare the same song")
-        renamed[stem.id] = left.pop(same[0]).id
-    if left:
-        missing = next(iter(left.values())).name
+    renamed = same_stems(found, truth)
+    alien = next((s.name for s in found.stems if s.id not in renamed), None)
+    if alien is not None:
+        raise GraphError(f"{found.name}: the stem {alien!r} is not in the other graph; compare the same song")
+    missing = next((s.name for s in truth.stems if s.id not in renamed.values()), None)
+    if missing is not None:
         raise GraphError(f"{found.name}: lacks the stem {missing!r} of the other graph; compare the same song")
     return renamed
 

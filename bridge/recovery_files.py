@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from .audio import Audio, as_stereo, probe, read_at_rate
@@ -9,7 +10,7 @@ from .errors import AudioFileError
 from .graph import STEMS_SOURCE, MixGraph, Stem
 from .recovery import Recovery, evaluate
 from .render import StemLoader
-from .result_folder import GRAPH_FILE
+from .result_folder import graph_file
 
 
 def compare_files(found_path: Path, truth_path: Path, *, stems_dir: Path | None = None) -> Recovery:
@@ -29,13 +30,29 @@ def compare_files(found_path: Path, truth_path: Path, *, stems_dir: Path | None 
     AudioFileError, AudioContentError
         If a stem is missing or cannot be used; the message names the file and the remedy.
     """
-    found, truth = (MixGraph.load(p / GRAPH_FILE if p.is_dir() else p) for p in (found_path, truth_path))
-    noted = [g.provenance.sources.get(STEMS_SOURCE) for g in (truth, found)]
-    beside = truth_path.parent / "stems"
-    folder = stems_dir or next((Path(n) for n in noted if n and Path(n).is_dir()), beside)
-    if not folder.is_dir():
-        raise AudioFileError(f"{folder}: no such folder; say where the stems are with --stems")
+    found, truth = (MixGraph.load(graph_file(p)) for p in (found_path, truth_path))
+    folder = stems_folder((truth, found), stems_dir, beside=truth_path.parent)
     return evaluate(found, truth, load_stem=stem_loader(truth, folder))
+
+
+def stems_folder(graphs: Sequence[MixGraph], chosen: Path | None, *, beside: Path) -> Path:
+    """The folder with the stems of some graphs: the one that was chosen, else one that a graph was found from.
+
+    Parameters
+    ----------
+    beside : Path
+        Where a folder ``stems`` is looked for if no graph tells of one that is there.
+
+    Raises
+    ------
+    AudioFileError
+        If there is no such folder.
+    """
+    noted = [g.provenance.sources.get(STEMS_SOURCE) for g in graphs]
+    folder = chosen or next((Path(n) for n in noted if n and Path(n).is_dir()), beside / "stems")
+    if not folder.is_dir():
+        raise AudioFileError(f"{folder}: no such folder; say where the stems of the graph are")
+    return folder
 
 
 def stem_loader(graph: MixGraph, stems_dir: Path) -> StemLoader:

@@ -98,7 +98,7 @@ def match_places(found: Iterable[Place], truth: Iterable[Place]) -> list[tuple[P
     open_truth = {place.key: place for place in truth}
     pairs = [(left.pop(key), open_truth.pop(key)) for key in list(open_truth) if key in left]
     candidates = [
-        (_overlap(mine, true), mine, true)
+        (share_of_union(mine.stems, true.stems), mine, true)
         for mine in left.values()
         for true in open_truth.values()
         if (mine.type, mine.is_return) == (true.type, true.is_return) and (mine.by_send or true.by_send)
@@ -109,8 +109,22 @@ def match_places(found: Iterable[Place], truth: Iterable[Place]) -> list[tuple[P
     return pairs
 
 
-def _overlap(one: Place, other: Place) -> float:
-    return len(one.stems & other.stems) / len(one.stems | other.stems)
+def share_of_union(one: frozenset[str], other: frozenset[str]) -> float:
+    """How much of two sets, of which one is not empty, they have in common, 0 to 1."""
+    return len(one & other) / len(one | other)
+
+
+def same_stems(found: MixGraph, truth: MixGraph) -> dict[str, str]:
+    """Id in `truth` of the stems of `found` that both have: those whose id, file or name is the same."""
+    left = {s.id: s for s in truth.stems}
+    renamed: dict[str, str] = {}
+    for stem in found.stems:
+        same = [t.id for t in left.values() if stem.id == t.id]
+        same += [t.id for t in left.values() if stem.file == t.file]
+        same += [t.id for t in left.values() if stem.name == t.name]
+        if same:
+            renamed[stem.id] = left.pop(same[0]).id
+    return renamed
 
 
 @dataclass(frozen=True)

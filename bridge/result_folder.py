@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 FOLDER_SUFFIX = ".mixbridge"
 GRAPH_FILE, MATCH_FILE, REPORT_FILE = "graph.json", "match.wav", "report.html"
 
@@ -13,3 +15,8 @@ EXPORT_FILE = "export.json"
 
 #: What the processors met and did while the match was rendered; the report draws it.
 TRACES_FILE = "traces.json"
+
+
+def graph_file(path: Path) -> Path:
+    """The graph file that a user means: the file itself, or that in the folder of an analysis."""
+    return path / GRAPH_FILE if path.is_dir() else path

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from .choices import AUTOMATION, GAIN, PAN, PARTS, SENDS
 from .errors import ParameterError
 from .graph import Edge, Loss, MixGraph, Node, PanPoint, Processor, VolumePoint
 from .processors.equations import db_to_gain, gain_to_db
@@ -29,15 +30,6 @@ from .processors.specs import (
     ProcessorSpec,
     type_named,
 )
-
-#: The two halves of the gain/pan, which can be chosen apart.
-GAIN, PAN = "gain", "pan"
-
-#: What is no processor: levels of sends, and automation of volume, pan and sends.
-SENDS, AUTOMATION = "sends", "automation"
-
-#: Everything that has a strength.
-PARTS = (*(name for name in SPECS if name != GAIN_PAN.type), GAIN, PAN, SENDS, AUTOMATION)
 
 _Values = dict[str, float]
 

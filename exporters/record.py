@@ -42,7 +42,7 @@ def record_exports(
         export.json in `folder`.
     """
     path = folder / EXPORT_FILE
-    sessions = _noted(path)
+    sessions = noted_sessions(path)
     for kind, file in files.items():
         sessions[kind] = {
             "file": Path(os.path.relpath(file, folder)).as_posix(),
@@ -54,8 +54,11 @@ def record_exports(
     return path
 
 
-def _noted(path: Path) -> dict[str, Any]:
-    """The sessions noted before, as far as they are still there."""
+def noted_sessions(path: Path) -> dict[str, dict[str, Any]]:
+    """The sessions that an export.json notes, by format, as far as they are still there.
+
+    Each has ``file`` (relative to the folder), ``plugins`` and ``losses``.
+    """
     try:
         sessions = json.loads(path.read_text(encoding="utf-8"))["sessions"]
         return {kind: noted for kind, noted in sessions.items() if (path.parent / noted["file"]).is_file()}

@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from mixbridge.bridge.choices import PARTS
 from mixbridge.bridge.errors import ParameterError
 from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Processor, Stem, VolumePoint
 from mixbridge.bridge.processors.equations import compressor_gain_db, db_to_gain, gain_to_db, gate_gain_db
 from mixbridge.bridge.processors.specs import COMPRESSOR, DELAY, EQ, GAIN_PAN, GATE, REVERB, SEND_LEVEL, SPECS, spec_of
 from mixbridge.bridge.render import render_graph
-from mixbridge.bridge.strength import PARTS, chosen_amounts, parse_amounts, parse_only, with_amounts
+from mixbridge.bridge.strength import chosen_amounts, parse_amounts, parse_only, with_amounts
 from mixbridge.cli import app
 
 from .dsp import random_parameters

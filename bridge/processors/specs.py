@@ -66,6 +66,11 @@ class Parameter:
     scale: Scale = "linear"
     off_at: float | None = None
 
+    @property
+    def title(self) -> str:
+        """The label without unit and explanation, such as "Threshold"."""
+        return self.label.partition(" (")[0]
+
     def check(self, value: float) -> float:
         """Return `value` as float.
 

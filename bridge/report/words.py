@@ -212,7 +212,7 @@ def describe_processor(processor: Processor, *, bpm: float | None = None) -> str
     delay times that are note values are named as such: "375 ms (1/8 dotted)".
     """
     if processor.mix == 0.0:
-        return f"{_title(processor.type)}: bypassed (mix 0 %)"
+        return f"{processor_title(processor.type)}: bypassed (mix 0 %)"
     suffix = f", mix {percent_text(processor.mix)}" if processor.mix < 0.9995 else ""
     describe = partial(_delay, bpm=bpm) if processor.type == DELAY.type else _WORDS.get(processor.type)
     if describe is None:
@@ -275,7 +275,7 @@ def pan_text(pan: float) -> str:
 
 
 def percent_text(share: float) -> str:
-    """A share as percent, such as "35 %"."""
+    """A share as percent, such as "35 %"; never 100 % where it is less."""
     percent = 100.0 * share
     if 99.0 < percent < 100.0:  # never rounded up to "100 %", which would read as untouched
         return f"{math.floor(10.0 * percent) / 10.0:.1f} %"
@@ -289,7 +289,8 @@ def _is_off(parameter: Parameter, value: float) -> bool:
 # --------------------------------------------------------------------------- processors
 
 
-def _title(processor_type: str) -> str:
+def processor_title(processor_type: str) -> str:
+    """What a processor is called in a sentence, such as "EQ" or "Compressor"."""
     return "EQ" if processor_type == EQ.type else spec_of(processor_type).label
 
 
@@ -434,7 +435,7 @@ def _generic(spec: ProcessorSpec, p: Mapping[str, float]) -> str:
         value = p[parameter.name]
         if value != parameter.default and not _is_off(parameter, value):
             unit = "" if parameter.unit == "ratio" else f" {parameter.unit}".rstrip()
-            label = parameter.label.partition(" (")[0].lower()
+            label = parameter.title.lower()
             parts.append(f"{label} {value:.3g}{unit}")
     return f"{spec.label}: {', '.join(parts) or 'unchanged'}"
 
