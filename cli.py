@@ -28,9 +28,27 @@ from .bridge.choices import (
     System,
 )
 from .cli_compare import compare
-from .cli_complete import whole_words
+from .cli_complete import (
+    complete_amounts,
+    complete_audio,
+    complete_console,
+    complete_graph_file,
+    complete_of,
+    complete_parts,
+    complete_suites,
+    whole_words,
+)
 from .cli_diff import diff
-from .cli_help import lay_out_help
+from .cli_help import (
+    CHECK_PANEL,
+    LOOK_PANEL,
+    MAKE_PANEL,
+    OUTPUT_PANEL,
+    PART_PANEL,
+    SEARCH_PANEL,
+    SESSION_PANEL,
+    lay_out_help,
+)
 from .cli_import import import_
 from .cli_output import errors_for_people, print_json, print_losses, progress_bar
 from .cli_plugins import plugins_app
@@ -42,17 +60,43 @@ _WHEN_STOPPED = "stopped; the same command with --resume goes on from the last f
 
 # Options of every command that writes sessions.
 _AllowUnverified = Annotated[
-    bool, typer.Option("--allow-unverified", help="Use plugins that have no passing certificate.")
+    bool,
+    typer.Option(
+        "--allow-unverified", help="Use plugins that have no passing certificate.", rich_help_panel=SESSION_PANEL
+    ),
 ]
-_Link = Annotated[bool, typer.Option("--link", help="Refer to the stems where they are; copy nothing.")]
+_Link = Annotated[
+    bool,
+    typer.Option("--link", help="Refer to the stems where they are; copy nothing.", rich_help_panel=SESSION_PANEL),
+]
 _Reference = Annotated[
-    bool, typer.Option("--reference/--no-reference", help="Put the finished mix into the session as a muted track.")
+    bool,
+    typer.Option(
+        "--reference/--no-reference",
+        help="Put the finished mix into the session as a muted track.",
+        rich_help_panel=SESSION_PANEL,
+    ),
 ]
 _KeepPruned = Annotated[
-    bool, typer.Option("--keep-pruned", help="Put the processors that were pruned into the session, bypassed.")
+    bool,
+    typer.Option(
+        "--keep-pruned",
+        help="Put the processors that were pruned into the session, bypassed.",
+        rich_help_panel=SESSION_PANEL,
+    ),
 ]
-_Strict = Annotated[bool, typer.Option("--strict", help="Refuse sessions that cannot express the whole match.")]
-_TargetOs = Annotated[System | None, typer.Option(help="System that the session is for.", show_default="this one")]
+_Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict", help="Refuse sessions that cannot express the whole match.", rich_help_panel=SESSION_PANEL
+    ),
+]
+_TargetOs = Annotated[
+    System | None,
+    typer.Option(help="System that the session is for.", show_default="this one", rich_help_panel=SESSION_PANEL),
+]
+_MIDI_HELP = "MIDI file with the tempo, time signatures and markers of the song, beginning with the mix."
+_complete_midi = complete_of(".mid")
 
 app = typer.Typer(
     add_completion=True,
@@ -78,51 +122,116 @@ def _root(
     """Turn dry stems and their finished mix into an editable DAW session."""
 
 
-@app.command()
+@app.command(rich_help_panel=MAKE_PANEL)
 def analyze(
     stems: Annotated[Path, typer.Argument(help="Folder with the dry stems (WAV, FLAC, AIFF, OGG, MP3).")],
-    mix: Annotated[Path, typer.Argument(help="The finished mix of these stems.")],
-    export: Annotated[list[ExportFormat] | None, typer.Option(help="Write a session for this DAW.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to write to.", show_default="<mix name>.mixbridge")] = None,
-    quality: Annotated[Quality, typer.Option(help="How long to search.")] = DEFAULT_QUALITY,
+    mix: Annotated[Path, typer.Argument(help="The finished mix of these stems.", autocompletion=complete_audio)],
+    export: Annotated[
+        list[ExportFormat] | None,
+        typer.Option(help="Write a session for this DAW; may be given more than once.", rich_help_panel=SESSION_PANEL),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write to.", show_default="<mix name>.mixbridge", rich_help_panel=OUTPUT_PANEL),
+    ] = None,
+    quality: Annotated[
+        Quality, typer.Option(help="How long to search.", rich_help_panel=SEARCH_PANEL)
+    ] = DEFAULT_QUALITY,
     tolerance: Annotated[
-        float, typer.Option(help="Match loss that may be given up for a sparser graph.", min=0.0, max=10.0)
+        float,
+        typer.Option(
+            help="Match loss that may be given up for a sparser graph.",
+            min=0.0,
+            max=10.0,
+            rich_help_panel=SEARCH_PANEL,
+        ),
     ] = DEFAULT_TOLERANCE,
-    pruning: Annotated[Pruning, typer.Option(help="How processors are chosen for removal.")] = DEFAULT_PRUNING,
+    pruning: Annotated[
+        Pruning, typer.Option(help="How processors are chosen for removal.", rich_help_panel=SEARCH_PANEL)
+    ] = DEFAULT_PRUNING,
     console: Annotated[
-        str, typer.Option(help="What may be found: full, lti, dmc, paper, or a .toml file of your own.")
+        str,
+        typer.Option(
+            help="What may be found: full, lti, dmc, paper, or a .toml file of your own.",
+            autocompletion=complete_console,
+            rich_help_panel=SEARCH_PANEL,
+        ),
     ] = DEFAULT_CONSOLE,
     snap: Annotated[
-        bool, typer.Option("--snap", help="Round settings to numbers an engineer would dial, within their error bars.")
+        bool,
+        typer.Option(
+            "--snap",
+            help="Round settings to numbers an engineer would dial, within their error bars.",
+            rich_help_panel=SEARCH_PANEL,
+        ),
     ] = False,
     plugins: Annotated[
-        str, typer.Option(help="Plugins of the session: a suite (jsfx, lsp, zam, pedalboard) or eq=lsp,*=jsfx.")
+        str,
+        typer.Option(
+            help="Plugins of the session: a suite (jsfx, lsp, zam, pedalboard) or eq=lsp,*=jsfx.",
+            autocompletion=complete_suites,
+            rich_help_panel=SESSION_PANEL,
+        ),
     ] = DEFAULT_SUITES,
     allow_unverified: _AllowUnverified = False,
-    seed: Annotated[int, typer.Option(help="The same seed finds the same graph.", min=0)] = 0,
-    device: Annotated[str, typer.Option(help="Torch device of the search, such as cpu or cuda.")] = "cpu",
+    seed: Annotated[
+        int, typer.Option(help="The same seed finds the same graph.", min=0, rich_help_panel=SEARCH_PANEL)
+    ] = 0,
+    device: Annotated[
+        str, typer.Option(help="Torch device of the search, such as cpu or cuda.", rich_help_panel=SEARCH_PANEL)
+    ] = "cpu",
     groups: Annotated[
         Path | None,
-        typer.Option(help="YAML file: group name to list of stems.", show_default="from file-name prefixes"),
+        typer.Option(
+            help="YAML file: group name to list of stems.",
+            show_default="from file-name prefixes",
+            autocompletion=complete_of(".yaml"),
+            rich_help_panel=SEARCH_PANEL,
+        ),
     ] = None,
     tempo_map: Annotated[
-        Path | None,
-        typer.Option(help="MIDI file with the tempo, time signatures and markers of the song, beginning with the mix."),
+        Path | None, typer.Option(help=_MIDI_HELP, autocompletion=_complete_midi, rich_help_panel=SESSION_PANEL)
     ] = None,
-    start: Annotated[float | None, typer.Option(help="Analyse from here (seconds of the mix).")] = None,
-    end: Annotated[float | None, typer.Option(help="Analyse up to here (seconds of the mix).")] = None,
+    start: Annotated[
+        float | None, typer.Option(help="Analyse from here (seconds of the mix).", rich_help_panel=PART_PANEL)
+    ] = None,
+    end: Annotated[
+        float | None, typer.Option(help="Analyse up to here (seconds of the mix).", rich_help_panel=PART_PANEL)
+    ] = None,
     link: _Link = False,
     reference: _Reference = True,
     keep_pruned: _KeepPruned = False,
     target_os: _TargetOs = None,
     strict: _Strict = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that was stopped.", rich_help_panel=OUTPUT_PANEL)
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier result.", rich_help_panel=OUTPUT_PANEL)
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the summary as JSON.", rich_help_panel=OUTPUT_PANEL)
+    ] = False,
 ) -> None:
     """Find the processors that turn STEMS into MIX and write an editable session.
 
-    Example: mixbridge analyze stems/ mix.wav --export reaper
+    Small offsets and inverted stems are found and corrected. The search may be stopped at any time, and the
+    same command with --resume goes on; an earlier result is never replaced without --overwrite.
+
+    Examples
+    --------
+    A REAPER project of a song:
+    mixbridge analyze stems/ mix.wav --export reaper
+    A first look at 20 seconds:
+    mixbridge analyze stems/ mix.wav --quality draft --start 60 --end 80 --out first-look.mixbridge
+    With plugins that you have, in round numbers:
+    mixbridge analyze stems/ mix.wav --export reaper --plugins lsp --snap
+    Go on with a run that was stopped:
+    mixbridge analyze stems/ mix.wav --resume
+
+    Files
+    -----
+    Into the folder: graph.json, match.wav, report.html, and a folder for each session.
     """
     with errors_for_people(when_stopped=_WHEN_STOPPED):
         # Imported here: torch takes seconds to load, and --help must not.
@@ -165,27 +274,48 @@ def analyze(
             _print_summary(result.to_json())
 
 
-@app.command()
+@app.command(rich_help_panel=MAKE_PANEL)
 def export(
-    graph: Annotated[Path, typer.Argument(help="graph.json of an analysis.")],
+    graph: Annotated[Path, typer.Argument(help="graph.json of an analysis.", autocompletion=complete_graph_file)],
     stems: Annotated[Path, typer.Argument(help="Folder with the stems it was made from.")],
-    formats: Annotated[list[ExportFormat], typer.Option("--export", help="Session format to write.")],
-    out: Annotated[Path | None, typer.Option(help="Folder to write to.", show_default="beside the graph")] = None,
+    formats: Annotated[
+        list[ExportFormat],
+        typer.Option("--export", help="Session format to write; may be given more than once."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write to.", show_default="beside the graph", rich_help_panel=OUTPUT_PANEL),
+    ] = None,
     plugins: Annotated[
-        str | None, typer.Option(help="Plugins of the session.", show_default="those of the search")
+        str | None,
+        typer.Option(
+            help="Plugins of the session.",
+            show_default="those of the search",
+            autocompletion=complete_suites,
+            rich_help_panel=SESSION_PANEL,
+        ),
     ] = None,
     allow_unverified: _AllowUnverified = False,
     amount: Annotated[
-        str | None, typer.Option(help="Strength of the match by processor, 0 to 1, such as eq=0.5,comp=0.8.")
+        str | None,
+        typer.Option(
+            help="Strength of the match by processor, 0 to 1, such as eq=0.5,comp=0.8.",
+            autocompletion=complete_amounts,
+        ),
     ] = None,
     only: Annotated[
-        str | None, typer.Option(help="What alone to take over, such as eq,pan; the rest is left out.")
+        str | None,
+        typer.Option(
+            help="What alone to take over, such as eq,pan; the rest is left out.", autocompletion=complete_parts
+        ),
     ] = None,
     tempo_map: Annotated[
         Path | None,
         typer.Option(
-            help="MIDI file with the tempo, time signatures and markers of the song, beginning with the mix.",
+            help=_MIDI_HELP,
             show_default="that of the graph",
+            autocompletion=_complete_midi,
+            rich_help_panel=SESSION_PANEL,
         ),
     ] = None,
     link: _Link = False,
@@ -193,11 +323,26 @@ def export(
     keep_pruned: _KeepPruned = False,
     target_os: _TargetOs = None,
     strict: _Strict = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the paths as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the paths as JSON.", rich_help_panel=OUTPUT_PANEL)
+    ] = False,
 ) -> None:
     """Write another session of a graph that was found before, in other plugins or at another strength.
 
-    Example: mixbridge export song.mixbridge/graph.json stems/ --export pedalboard --plugins lsp
+    Nothing is searched. What a format cannot express is told, and refused with --strict.
+
+    Examples
+    --------
+    For another DAW:
+    mixbridge export song.mixbridge/graph.json stems/ --export ardour --plugins lsp-lv2
+    A plugin chain that Python can render:
+    mixbridge export song.mixbridge/graph.json stems/ --export pedalboard --plugins lsp
+    Half of the EQ and nothing of the reverb:
+    mixbridge export song.mixbridge/graph.json stems/ --export reaper --amount eq=0.5,reverb=0 --out half/
+
+    Files
+    -----
+    A folder for each session, and export.json, which lists them and what they could not express.
     """
     with errors_for_people():
         from .bridge.strength import chosen_amounts
@@ -231,7 +376,7 @@ def export(
             print_losses({kind: [loss["text"] for loss in losses] for kind, losses in written.losses.items()})
 
 
-@app.command()
+@app.command(rich_help_panel=MAKE_PANEL)
 def demo(
     folder: Annotated[Path, typer.Argument(help="Folder to write the song to.")] = Path("mixbridge-demo"),
     seed: Annotated[int, typer.Option(help="The same seed makes the same song.", min=0)] = 0,
@@ -239,7 +384,17 @@ def demo(
 ) -> None:
     """Make a small song to try things on: stems/, mix.flac and the truth behind the mix.
 
-    Example: mixbridge demo my-demo
+    Eight synthesised stems and a mix of them whose settings are known, so that what is found can be judged.
+
+    Examples
+    --------
+    mixbridge demo
+    Another song, elsewhere:
+    mixbridge demo my-demo --seed 7
+
+    Files
+    -----
+    Into the folder: stems/, mix.flac and truth.json.
     """
     with errors_for_people():
         from .bridge.demo import make_demo
@@ -258,13 +413,12 @@ def demo(
 
 
 # Below the commands that come first in a user's day.
-app.command()(show)
-app.command()(diff)
-app.command()(render)
-app.command()(verify)
-app.command()(compare)
-app.command("import")(import_)
-app.add_typer(plugins_app, name="plugins")
+app.command("import", rich_help_panel=MAKE_PANEL)(import_)
+for look in (show, diff, render):
+    app.command(rich_help_panel=LOOK_PANEL)(look)
+for check in (verify, compare):
+    app.command(rich_help_panel=CHECK_PANEL)(check)
+app.add_typer(plugins_app, name="plugins", rich_help_panel=CHECK_PANEL)
 lay_out_help(app)
 
 

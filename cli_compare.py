@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .cli_complete import complete_graph
 from .cli_output import errors_for_people, print_facts, print_json, print_table
 
 if TYPE_CHECKING:
@@ -14,8 +15,15 @@ if TYPE_CHECKING:
 
 
 def compare(
-    graph: Annotated[Path, typer.Argument(help="graph.json, or the folder of an analysis.")],
-    truth: Annotated[Path, typer.Argument(help="The graph to compare it with: the truth, or one of another seed.")],
+    graph: Annotated[
+        Path, typer.Argument(help="graph.json, or the folder of an analysis.", autocompletion=complete_graph)
+    ],
+    truth: Annotated[
+        Path,
+        typer.Argument(
+            help="The graph to compare it with: the truth, or one of another seed.", autocompletion=complete_graph
+        ),
+    ],
     stems: Annotated[
         Path | None, typer.Option(help="Folder with the stems.", show_default="that of the analysis")
     ] = None,
@@ -23,7 +31,15 @@ def compare(
 ) -> None:
     """Tell how well a graph recovers another: errors of its settings, and which processors both have.
 
-    Example: mixbridge compare song.mixbridge truth/graph.json
+    The stems are listened to: what counts is what they have gone through from file to mix, by whatever settings
+    and on whatever channel. What is dialled differently, knob by knob, is told by 'diff'.
+
+    Examples
+    --------
+    Whether the truth was found:
+    mixbridge compare song.mixbridge truth/graph.json --stems truth/stems/
+    Whether another seed finds the same:
+    mixbridge compare seed-0.mixbridge seed-1.mixbridge --json
     """
     with errors_for_people():
         # Imported here: scipy and numba take seconds to load, and --help must not.

@@ -18,6 +18,13 @@ from .bridge.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USER_ER
 
 EXAMPLES, FILES, EXIT_CODES = "Examples", "Files", "Exit codes"
 
+#: Groups of options; what belongs to none of them stays under "Options".
+SEARCH_PANEL, PART_PANEL, SESSION_PANEL, OUTPUT_PANEL = "Search", "Which part of the song", "Session", "Output"
+RENDERER_PANEL, POLISH_PANEL = "Who renders", "Polish"
+
+#: Groups of commands.
+MAKE_PANEL, LOOK_PANEL, CHECK_PANEL = "Make sessions", "Look and listen", "Check and compare"
+
 _PROGRAM = "mixbridge"
 _SECTION = re.compile(rf"^({EXAMPLES}|{FILES}|{EXIT_CODES})\n-+\n", re.MULTILINE)
 
@@ -56,7 +63,7 @@ class HelpPage:
             lines = []
             for words, command in self.examples:
                 lines += [f"  [dim]{escape(words)}[/dim]"] if words else []
-                lines.append(f"  [cyan]{escape(command)}[/cyan]")
+                lines.append(f"    [cyan]{escape(command)}[/cyan]")
             parts.append("\n".join([f"[bold]{EXAMPLES}[/bold]", *lines]))
         for title, text in ((FILES, self.files), (EXIT_CODES, self.exit_codes)):
             if text:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from .cli_complete import complete_session
 from .cli_output import complain, errors_for_people, print_json, progress_bar
 
 #: Most sessions are read in less time (s): a progress bar would only flash.
@@ -14,7 +15,9 @@ _UNHURRIED_S = 2.0
 
 
 def import_(
-    session: Annotated[Path, typer.Argument(help="REAPER project (.rpp) or chain.json.")],
+    session: Annotated[
+        Path, typer.Argument(help="REAPER project (.rpp) or chain.json.", autocompletion=complete_session)
+    ],
     out: Annotated[Path | None, typer.Option(help="Graph to write.", show_default="<session>.graph.json")] = None,
     stems: Annotated[Path | None, typer.Option(help="Where to look for audio files that were moved.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier graph.")] = False,
@@ -24,7 +27,16 @@ def import_(
 
     Reads our own effects, those that come with REAPER, and VST3 plugins that have a profile and are on this machine.
 
-    Example: mixbridge import song.mixbridge/reaper/song.rpp --out edited.json
+    Examples
+    --------
+    What the engineer made of the session:
+    mixbridge import song.mixbridge/reaper/song.rpp --out edited.json
+    A session whose audio files were moved:
+    mixbridge import song.rpp --stems ~/stems
+
+    Files
+    -----
+    One graph file. Where its stems lie is told.
     """
     with errors_for_people():
         # Imported here: numpy and scipy take a second to load, and --help must not.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .bridge.errors import EXIT_FAILURE
+from .cli_complete import complete_installable
 from .cli_output import complain, errors_for_people, print_facts, print_json, print_table, progress_bar
 from .cli_profile import profile_command
 
@@ -37,7 +38,12 @@ def scan_command(
 ) -> None:
     """Find the VST3 plugins of this machine; what crashes or hangs is blacklisted.
 
-    Example: mixbridge plugins scan --path ~/plugins
+    Examples
+    --------
+    The folders of this system:
+    mixbridge plugins scan
+    Another folder, too, and what crashed the last time:
+    mixbridge plugins scan --path ~/plugins --retry
     """
     with errors_for_people():
         from .bridge.hosting.scan import scan
@@ -64,7 +70,11 @@ def list_command(
 ) -> None:
     """List the plugins the last scan found.
 
-    Example: mixbridge plugins list compressor
+    Examples
+    --------
+    mixbridge plugins list
+    Compressors alone:
+    mixbridge plugins list compressor
     """
     with errors_for_people():
         from .bridge.hosting.registry import load_registry
@@ -94,7 +104,11 @@ def show_command(
 ) -> None:
     """Show a plugin with its parameters and what a probe measured of it.
 
-    Example: mixbridge plugins show ZamCompX2
+    Examples
+    --------
+    mixbridge plugins show ZamCompX2
+    Everything, for a script:
+    mixbridge plugins show "Compressor Stereo" --json
     """
     with errors_for_people():
         from .bridge.hosting.certificates import load_certificate
@@ -128,9 +142,19 @@ def probe_command(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names, class ids or .vst3 files.")],
     as_json: _AsJson = False,
 ) -> None:
-    """Measure plugins and issue a certificate for each; exit code 1 if one does not pass.
+    """Measure plugins and issue a certificate for each.
 
-    Example: mixbridge plugins probe "Compressor Stereo" ZamGateX2
+    Rates, block sizes, latency, determinism and whether a stored state comes back the same.
+
+    Examples
+    --------
+    mixbridge plugins probe ZamGateX2
+    Several at once:
+    mixbridge plugins probe "Compressor Stereo" ZamGateX2 --json
+
+    Exit codes
+    ----------
+    0 all passed, 1 one did not, 2 wrong input (one line names it and the remedy), 130 stopped
     """
     with errors_for_people():
         from .bridge.hosting.certificates import save_certificate
@@ -153,13 +177,24 @@ def probe_command(
 
 @plugins_app.command("install")
 def install_command(
-    suites: Annotated[list[str], typer.Argument(metavar="SUITE...", help="lsp, zam or dragonfly.")],
+    suites: Annotated[
+        list[str],
+        typer.Argument(metavar="SUITE...", help="lsp, zam or dragonfly.", autocompletion=complete_installable),
+    ],
     force: Annotated[bool, typer.Option("--force", help="Install again what is there already.")] = False,
     as_json: _AsJson = False,
 ) -> None:
     """Install open plugin suites for Mixbridge alone, without changing the system (Debian-like machines).
 
-    Example: mixbridge plugins install lsp zam dragonfly
+    Examples
+    --------
+    mixbridge plugins install lsp
+    All of them, anew:
+    mixbridge plugins install lsp zam dragonfly --force
+
+    Files
+    -----
+    A folder for each suite in the data folder; MIXBRIDGE_HOME moves it.
     """
     with errors_for_people():
         from .bridge.hosting.install import check_suite_names, install_suite

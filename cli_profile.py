@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .bridge.errors import OutputError
+from .cli_complete import complete_processor
 from .cli_output import complain, errors_for_people, print_facts, print_json, progress_bar
 
 if TYPE_CHECKING:
@@ -19,7 +20,12 @@ def profile_command(
     path: Annotated[Path, typer.Argument(metavar="PATH.vst3", help="The plugin.")],
     name: Annotated[str, typer.Option("--name", help="Which plugin of a file that holds several.")] = "",
     processor: Annotated[
-        str, typer.Option("--processor", help="eq, compressor, gate, delay or reverb; found out if left out.")
+        str,
+        typer.Option(
+            "--processor",
+            help="eq, compressor, gate, delay or reverb; found out if left out.",
+            autocompletion=complete_processor,
+        ),
     ] = "",
     out: Annotated[
         Path | None, typer.Option("--out", help="File to write; left out, your own suite 'drafts' gets it.")
@@ -31,7 +37,16 @@ def profile_command(
 ) -> None:
     """Draft a profile for a plugin you own: measure it, fit our equations to it, write the file for you to correct.
 
-    Example: mixbridge plugins profile ~/.vst3/lsp-plugins.vst3 --name "Expander Stereo"
+    Examples
+    --------
+    A file that holds one plugin:
+    mixbridge plugins profile ~/.vst3/MyCompressor.vst3
+    One of many, for the processor that you mean:
+    mixbridge plugins profile ~/.vst3/lsp-plugins.vst3 --name "Expander Stereo" --processor gate
+
+    Files
+    -----
+    A profile (TOML) in the suite 'drafts' of your own, or where --out says.
     """
     with errors_for_people():
         from .bridge.files import write_text_whole

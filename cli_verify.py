@@ -11,6 +11,8 @@ import typer
 
 from .bridge.choices import Daw
 from .bridge.verify.settings import DEFAULT_DAW_TIMEOUT_S, DEFAULT_POLISH_TRIALS
+from .cli_complete import complete_graph_file, complete_verifiable
+from .cli_help import POLISH_PANEL, RENDERER_PANEL
 from .cli_output import complain, errors_for_people, print_json, print_table, progress_bar
 
 if TYPE_CHECKING:
@@ -22,14 +24,22 @@ _WHEN_STOPPED = "stopped; the same command goes on with what is not verified yet
 
 def verify(
     paths: Annotated[
-        list[Path], typer.Argument(help="Folders of 'analyze', sessions (.rpp, chain.json) or folders that hold one.")
+        list[Path],
+        typer.Argument(
+            help="Folders of 'analyze', sessions (.rpp, chain.json) or folders that hold one.",
+            autocompletion=complete_verifiable,
+        ),
     ],
     mix: Annotated[
         Path | None, typer.Option(help="The finished mix to measure against.", show_default="that of the analysis")
     ] = None,
     graph: Annotated[
         Path | None,
-        typer.Option(help="graph.json the session was exported from.", show_default="found beside or above it"),
+        typer.Option(
+            help="graph.json the session was exported from.",
+            show_default="found beside or above it",
+            autocompletion=complete_graph_file,
+        ),
     ] = None,
     stems: Annotated[Path | None, typer.Option(help="Where to look for audio files that were moved.")] = None,
     jobs: Annotated[
@@ -45,35 +55,80 @@ def verify(
         float, typer.Option("--time-limit", help="Seconds a plugin may take to answer.", min=0.1)
     ] = 30.0,
     polish: Annotated[
-        bool, typer.Option("--polish", help="Improve the worst nodes with the real plugins; writes a new graph.")
+        bool,
+        typer.Option(
+            "--polish",
+            rich_help_panel=POLISH_PANEL,
+            help="Improve the worst nodes with the real plugins; writes a new graph.",
+        ),
     ] = False,
     polish_all: Annotated[
-        bool, typer.Option("--polish-all", help="Improve every node, also those whose plugin differs in nothing.")
+        bool,
+        typer.Option(
+            "--polish-all",
+            rich_help_panel=POLISH_PANEL,
+            help="Improve every node, also those whose plugin differs in nothing.",
+        ),
     ] = False,
     polish_trials: Annotated[
-        int, typer.Option("--polish-trials", help="Settings to try for each node.", min=1)
+        int, typer.Option("--polish-trials", rich_help_panel=POLISH_PANEL, help="Settings to try for each node.", min=1)
     ] = DEFAULT_POLISH_TRIALS,
     daw: Annotated[
         Daw | None,
-        typer.Option("--with", help="A DAW that renders its sessions itself.", show_default="our own plugin hosts"),
+        typer.Option(
+            "--with",
+            rich_help_panel=RENDERER_PANEL,
+            help="A DAW that renders its sessions itself.",
+            show_default="our own plugin hosts",
+        ),
     ] = None,
     daw_program: Annotated[
-        Path | None, typer.Option("--daw-program", help="Program of that DAW.", show_default="looked for")
+        Path | None,
+        typer.Option(
+            "--daw-program", rich_help_panel=RENDERER_PANEL, help="Program of that DAW.", show_default="looked for"
+        ),
     ] = None,
     daw_timeout_s: Annotated[
-        float, typer.Option("--daw-timeout-s", help="Seconds that DAW may take for a session.", min=1.0)
+        float,
+        typer.Option(
+            "--daw-timeout-s", rich_help_panel=RENDERER_PANEL, help="Seconds that DAW may take for a session.", min=1.0
+        ),
     ] = DEFAULT_DAW_TIMEOUT_S,
     render: Annotated[
-        Path | None, typer.Option(help="Compare this render of the session instead of rendering it.")
+        Path | None,
+        typer.Option(
+            help="Compare this render of the session instead of rendering it.", rich_help_panel=RENDERER_PANEL
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="The same seed tries the same settings.", min=0)] = 0,
+    seed: Annotated[
+        int, typer.Option(help="The same seed tries the same settings.", min=0, rich_help_panel=POLISH_PANEL)
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print all results as JSON.")] = False,
 ) -> None:
     """Render written sessions with real plugins, or let their DAW do it, and measure what was lost.
 
-    Exit code 0: green, 3: amber or nothing to measure against, 1: red, 2: something failed.
+    What was written is rendered, not the graph: transfer gap, null depth, level, loudness and, for every
+    processor, how far its plugin is from what was meant. What has not changed since the last time is not
+    rendered again.
 
-    Example: mixbridge verify song.mixbridge
+    Examples
+    --------
+    Every session of an analysis:
+    mixbridge verify song.mixbridge
+    Many, and every number:
+    mixbridge verify a.mixbridge b.mixbridge --jobs 4 --json
+    By the DAW itself:
+    mixbridge verify song.mixbridge --with reaper
+    Improve what was lost, with the plugins in the loop:
+    mixbridge verify song.mixbridge --polish
+
+    Files
+    -----
+    verify.json beside the session, real.wav beside match.wav, and a section in report.html.
+
+    Exit codes
+    ----------
+    0 green, 3 amber or nothing to measure against, 1 red, 2 something could not be verified, 130 stopped
     """
     with errors_for_people(when_stopped=_WHEN_STOPPED):
         # Imported here: torch takes seconds to load, and --help must not.
