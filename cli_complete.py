@@ -95,7 +95,8 @@ def complete_channel(ctx: typer.Context, incomplete: str) -> list[str]:
     """Names of the channels of the graph that was named before."""
     from .bridge.graph import MixGraph
 
-    path = ctx.params.get("graph")
+    # An option that still lacks its value keeps the arguments from being told apart.
+    path = ctx.params.get("graph") or next(iter(ctx.args), None)
     try:
         names = [channel.name for channel in MixGraph.load(graph_file(Path(str(path)))).channels()] if path else []
     except MixbridgeError:

@@ -31,17 +31,19 @@ def compare_files(found_path: Path, truth_path: Path, *, stems_dir: Path | None 
         If a stem is missing or cannot be used; the message names the file and the remedy.
     """
     found, truth = (MixGraph.load(graph_file(p)) for p in (found_path, truth_path))
-    folder = stems_folder((truth, found), stems_dir, beside=truth_path.parent)
+    folder = stems_folder((truth, found), stems_dir, beside=truth_path.parent, how="with --stems")
     return evaluate(found, truth, load_stem=stem_loader(truth, folder))
 
 
-def stems_folder(graphs: Sequence[MixGraph], chosen: Path | None, *, beside: Path) -> Path:
+def stems_folder(graphs: Sequence[MixGraph], chosen: Path | None, *, beside: Path, how: str) -> Path:
     """The folder with the stems of some graphs: the one that was chosen, else one that a graph was found from.
 
     Parameters
     ----------
     beside : Path
         Where a folder ``stems`` is looked for if no graph tells of one that is there.
+    how : str
+        How a user names it, such as "with --stems".
 
     Raises
     ------
@@ -51,7 +53,7 @@ def stems_folder(graphs: Sequence[MixGraph], chosen: Path | None, *, beside: Pat
     noted = [g.provenance.sources.get(STEMS_SOURCE) for g in graphs]
     folder = chosen or next((Path(n) for n in noted if n and Path(n).is_dir()), beside / "stems")
     if not folder.is_dir():
-        raise AudioFileError(f"{folder}: no such folder; say where the stems of the graph are")
+        raise AudioFileError(f"{folder}: no such folder; say where the stems are {how}")
     return folder
 
 

@@ -96,7 +96,7 @@ def render_files(
         If a file exists already, is one of the sources or cannot be written.
     """
     graph = MixGraph.load(graph_file(graph_path))
-    stems_dir = stems_folder((graph,), stems_dir, beside=graph_path.parent)
+    stems_dir = stems_folder((graph,), stems_dir, beside=graph_path.parent, how="behind the graph")
     graph = _with_length(graph, stems_dir)
     channel = find_channel(graph, only) if only else None
     label = "" if channel is None else f".{safe_name(channel.name, fallback=channel.id)}"
