@@ -25,20 +25,27 @@ from .bridge.choices import (
     ExportFormat,
     Pruning,
     Quality,
-    System,
 )
 from .cli_compare import compare
 from .cli_complete import (
-    complete_amounts,
     complete_audio,
     complete_console,
-    complete_graph_file,
     complete_of,
-    complete_parts,
     complete_suites,
     whole_words,
 )
 from .cli_diff import diff
+from .cli_export import (
+    MIDI_HELP,
+    AllowUnverified,
+    KeepPruned,
+    Link,
+    Reference,
+    Strict,
+    TargetOs,
+    complete_midi,
+)
+from .cli_export import export as export_command
 from .cli_help import (
     CHECK_PANEL,
     LOOK_PANEL,
@@ -57,46 +64,6 @@ from .cli_show import show
 from .cli_verify import verify
 
 _WHEN_STOPPED = "stopped; the same command with --resume goes on from the last finished phase"
-
-# Options of every command that writes sessions.
-_AllowUnverified = Annotated[
-    bool,
-    typer.Option(
-        "--allow-unverified", help="Use plugins that have no passing certificate.", rich_help_panel=SESSION_PANEL
-    ),
-]
-_Link = Annotated[
-    bool,
-    typer.Option("--link", help="Refer to the stems where they are; copy nothing.", rich_help_panel=SESSION_PANEL),
-]
-_Reference = Annotated[
-    bool,
-    typer.Option(
-        "--reference/--no-reference",
-        help="Put the finished mix into the session as a muted track.",
-        rich_help_panel=SESSION_PANEL,
-    ),
-]
-_KeepPruned = Annotated[
-    bool,
-    typer.Option(
-        "--keep-pruned",
-        help="Put the processors that were pruned into the session, bypassed.",
-        rich_help_panel=SESSION_PANEL,
-    ),
-]
-_Strict = Annotated[
-    bool,
-    typer.Option(
-        "--strict", help="Refuse sessions that cannot express the whole match.", rich_help_panel=SESSION_PANEL
-    ),
-]
-_TargetOs = Annotated[
-    System | None,
-    typer.Option(help="System that the session is for.", show_default="this one", rich_help_panel=SESSION_PANEL),
-]
-_MIDI_HELP = "MIDI file with the tempo, time signatures and markers of the song, beginning with the mix."
-_complete_midi = complete_of(".mid")
 
 app = typer.Typer(
     add_completion=True,
@@ -173,7 +140,7 @@ def analyze(
             rich_help_panel=SESSION_PANEL,
         ),
     ] = DEFAULT_SUITES,
-    allow_unverified: _AllowUnverified = False,
+    allow_unverified: AllowUnverified = False,
     seed: Annotated[
         int, typer.Option(help="The same seed finds the same graph.", min=0, rich_help_panel=SEARCH_PANEL)
     ] = 0,
@@ -190,7 +157,7 @@ def analyze(
         ),
     ] = None,
     tempo_map: Annotated[
-        Path | None, typer.Option(help=_MIDI_HELP, autocompletion=_complete_midi, rich_help_panel=SESSION_PANEL)
+        Path | None, typer.Option(help=MIDI_HELP, autocompletion=complete_midi, rich_help_panel=SESSION_PANEL)
     ] = None,
     start: Annotated[
         float | None, typer.Option(help="Analyse from here (seconds of the mix).", rich_help_panel=PART_PANEL)
@@ -198,11 +165,11 @@ def analyze(
     end: Annotated[
         float | None, typer.Option(help="Analyse up to here (seconds of the mix).", rich_help_panel=PART_PANEL)
     ] = None,
-    link: _Link = False,
-    reference: _Reference = True,
-    keep_pruned: _KeepPruned = False,
-    target_os: _TargetOs = None,
-    strict: _Strict = False,
+    link: Link = False,
+    reference: Reference = True,
+    keep_pruned: KeepPruned = False,
+    target_os: TargetOs = None,
+    strict: Strict = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run that was stopped.", rich_help_panel=OUTPUT_PANEL)
     ] = False,
@@ -275,108 +242,6 @@ def analyze(
 
 
 @app.command(rich_help_panel=MAKE_PANEL)
-def export(
-    graph: Annotated[Path, typer.Argument(help="graph.json of an analysis.", autocompletion=complete_graph_file)],
-    stems: Annotated[Path, typer.Argument(help="Folder with the stems it was made from.")],
-    formats: Annotated[
-        list[ExportFormat],
-        typer.Option("--export", help="Session format to write; may be given more than once."),
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder to write to.", show_default="beside the graph", rich_help_panel=OUTPUT_PANEL),
-    ] = None,
-    plugins: Annotated[
-        str | None,
-        typer.Option(
-            help="Plugins of the session.",
-            show_default="those of the search",
-            autocompletion=complete_suites,
-            rich_help_panel=SESSION_PANEL,
-        ),
-    ] = None,
-    allow_unverified: _AllowUnverified = False,
-    amount: Annotated[
-        str | None,
-        typer.Option(
-            help="Strength of the match by processor, 0 to 1, such as eq=0.5,comp=0.8.",
-            autocompletion=complete_amounts,
-        ),
-    ] = None,
-    only: Annotated[
-        str | None,
-        typer.Option(
-            help="What alone to take over, such as eq,pan; the rest is left out.", autocompletion=complete_parts
-        ),
-    ] = None,
-    tempo_map: Annotated[
-        Path | None,
-        typer.Option(
-            help=_MIDI_HELP,
-            show_default="that of the graph",
-            autocompletion=_complete_midi,
-            rich_help_panel=SESSION_PANEL,
-        ),
-    ] = None,
-    link: _Link = False,
-    reference: _Reference = True,
-    keep_pruned: _KeepPruned = False,
-    target_os: _TargetOs = None,
-    strict: _Strict = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the paths as JSON.", rich_help_panel=OUTPUT_PANEL)
-    ] = False,
-) -> None:
-    """Write another session of a graph that was found before, in other plugins or at another strength.
-
-    Nothing is searched. What a format cannot express is told, and refused with --strict.
-
-    Examples
-    --------
-    For another DAW:
-    mixbridge export song.mixbridge/graph.json stems/ --export ardour --plugins lsp-lv2
-    A plugin chain that Python can render:
-    mixbridge export song.mixbridge/graph.json stems/ --export pedalboard --plugins lsp
-    Half of the EQ and nothing of the reverb:
-    mixbridge export song.mixbridge/graph.json stems/ --export reaper --amount eq=0.5,reverb=0 --out half/
-
-    Files
-    -----
-    A folder for each session, and export.json, which lists them and what they could not express.
-    """
-    with errors_for_people():
-        from .bridge.strength import chosen_amounts
-        from .exporters.formats import export_again
-        from .exporters.options import ExportOptions
-
-        with progress_bar() as progress:
-            written = export_again(
-                graph,
-                [kind.value for kind in formats],
-                stems_dir=stems,
-                folder=out,
-                options=ExportOptions(
-                    plugins=plugins,
-                    link=link,
-                    with_reference=reference,
-                    keep_pruned=keep_pruned,
-                    system=target_os,
-                    allow_unverified=allow_unverified,
-                    strict=strict,
-                ),
-                amounts=chosen_amounts(amount=amount, only=only),
-                tempo_map_path=tempo_map,
-                report=lambda words: progress.report("write", 0.5, words),
-            )
-        if as_json:
-            print_json(written.to_json())
-        else:
-            for kind, path in written.files.items():
-                typer.echo(f"{kind:11} {path}")
-            print_losses({kind: [loss["text"] for loss in losses] for kind, losses in written.losses.items()})
-
-
-@app.command(rich_help_panel=MAKE_PANEL)
 def demo(
     folder: Annotated[Path, typer.Argument(help="Folder to write the song to.")] = Path("mixbridge-demo"),
     seed: Annotated[int, typer.Option(help="The same seed makes the same song.", min=0)] = 0,
@@ -412,7 +277,8 @@ def demo(
 # ------------------------------------------------------------------ shared by the commands
 
 
-# Below the commands that come first in a user's day.
+# Below the command that comes first in a user's day.
+app.command("export", rich_help_panel=MAKE_PANEL)(export_command)
 app.command("import", rich_help_panel=MAKE_PANEL)(import_)
 for look in (show, diff, render):
     app.command(rich_help_panel=LOOK_PANEL)(look)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .cli_complete import complete_graph
+from .cli_complete import GraphArgument, complete_graph
 from .cli_output import errors_for_people, print_facts, print_json, print_table
 
 if TYPE_CHECKING:
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 
 def compare(
-    graph: Annotated[
-        Path, typer.Argument(help="graph.json, or the folder of an analysis.", autocompletion=complete_graph)
-    ],
+    graph: GraphArgument,
     truth: Annotated[
         Path,
         typer.Argument(

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -105,6 +106,18 @@ def complete_channel(ctx: typer.Context, incomplete: str) -> list[str]:
         # The other shells quote what they insert.
         names = [re.sub(r"([^\w./-])", r"\\\1", name) for name in names]
     return _beginning(dict.fromkeys(names), incomplete)
+
+
+#: Argument and option of every command that looks at graphs.
+GraphArgument = Annotated[
+    Path, typer.Argument(help="graph.json, or the folder of an analysis.", autocompletion=complete_graph)
+]
+OnlyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only", help="Only this channel, by name; may be given more than once.", autocompletion=complete_channel
+    ),
+]
 
 
 # ------------------------------------------------------------------------------- values

@@ -8,23 +8,16 @@ from typing import Annotated
 import typer
 
 from .bridge.errors import EXIT_FAILURE
-from .cli_complete import complete_channel, complete_graph
+from .cli_complete import GraphArgument, OnlyOption, complete_graph
 from .cli_output import complain, errors_for_people, print_json, print_table
 
 
 def diff(
-    graph: Annotated[
-        Path, typer.Argument(help="graph.json, or the folder of an analysis.", autocompletion=complete_graph)
-    ],
+    graph: GraphArgument,
     other: Annotated[
         Path, typer.Argument(help="The graph it became, or one to set beside it.", autocompletion=complete_graph)
     ],
-    only: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--only", help="Only this channel, by name; may be given more than once.", autocompletion=complete_channel
-        ),
-    ] = None,
+    only: OnlyOption = None,
     everything: Annotated[bool, typer.Option("--all", help="Also show what is too small to hear.")] = False,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="Exit with code 1 where something differs, as git's diff has it.")

@@ -7,14 +7,12 @@ from typing import Annotated
 
 import typer
 
-from .cli_complete import complete_channel, complete_graph
+from .cli_complete import GraphArgument, complete_channel
 from .cli_output import errors_for_people, print_facts, print_json, progress_bar
 
 
 def render(
-    graph: Annotated[
-        Path, typer.Argument(help="graph.json, or the folder of an analysis.", autocompletion=complete_graph)
-    ],
+    graph: GraphArgument,
     stems: Annotated[
         Path | None, typer.Argument(help="Folder with the stems.", show_default="that of the analysis")
     ] = None,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .cli_complete import complete_channel, complete_graph
+from .cli_complete import GraphArgument, OnlyOption
 from .cli_output import errors_for_people, print_facts, print_json, print_table
 
 if TYPE_CHECKING:
@@ -15,15 +14,8 @@ if TYPE_CHECKING:
 
 
 def show(
-    graph: Annotated[
-        Path, typer.Argument(help="graph.json, or the folder of an analysis.", autocompletion=complete_graph)
-    ],
-    only: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--only", help="Only this channel, by name; may be given more than once.", autocompletion=complete_channel
-        ),
-    ] = None,
+    graph: GraphArgument,
+    only: OnlyOption = None,
     settings: Annotated[
         bool, typer.Option("--settings", help="List every setting with its unit, as you would dial it.")
     ] = False,
