@@ -62,7 +62,9 @@ def _setting_changes(channel: str, kind: str, title: str, before: Processor, aft
     if sections is None:
         for parameter in spec.parameters:
             values = before.parameters[parameter.name], after.parameters[parameter.name]
-            yield from number_change(channel, kind, title, _short(parameter.title), parameter, *values)
+            yield from number_change(
+                channel, kind, title, _short(parameter.title), parameter, *values, processor_type=before.type
+            )
         return
     old, new = (sections(node.parameters) for node in (before, after))
     for a, b in _pairs(old, new):
@@ -80,13 +82,14 @@ def _setting_changes(channel: str, kind: str, title: str, before: Processor, aft
             parameter = spec.parameter(parameter_a)
             setting = _short(parameter.title.removeprefix(a.label).strip())
             values = before.parameters[parameter_a], after.parameters[parameter_b]
-            yield from number_change(channel, kind, title, setting, parameter, *values, where=f"{a.name}, ")
+            yield from number_change(
+                channel, kind, title, setting, parameter, *values, processor_type=before.type, where=f"{a.name}, "
+            )
 
 
 def _short(title: str) -> str:
-    """Without what explains it, as it stands within a sentence."""
-    text = title.partition(",")[0]
-    return text if len(text) == 1 else text.lower()
+    """As it stands within a sentence."""
+    return title if len(title) == 1 else title.lower()
 
 
 # ------------------------------------------------------------------------------ sections

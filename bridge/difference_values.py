@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from .processors.specs import MIX, Parameter
-from .report.words import change_text, frequency_text, level_text, pan_text, percent_text, ratio_text, time_text
+from .report.sheet import value_text
+from .report.words import change_text, frequency_text, time_text
 
 ChangeKind = Literal["added", "removed", "changed"]
 
@@ -77,19 +78,25 @@ def number_change(
     before: float,
     after: float,
     *,
+    processor_type: str = "",
     where: str = "",
 ) -> Iterator[Change]:
     """The difference of two values of a parameter, if there is one.
 
     Parameters
     ----------
+    processor_type : str
+        Of the parameter; empty for levels of sends and dry/wet weights.
     where : str
         What comes before the setting in the text, such as "bell at 2.3 kHz, ".
     """
     if before == after:
         return
     off = [value == parameter.off_at for value in (before, after)]
-    words = [value_text(parameter, value) for value in (before, after)]
+    words = [
+        "off" if value == parameter.off_at else value_text(processor_type, parameter, value)
+        for value in (before, after)
+    ]
     moved = after - before
     small = not any(off) and (words[0] == words[1] or abs(moved) < 0.5 * resolution(parameter, before))
     if words[0] == words[1]:
@@ -116,25 +123,8 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def value_text(parameter: Parameter, value: float) -> str:
-    """A value in the words of the report."""
-    if value == parameter.off_at:
-        return "off"
-    if parameter.unit == "dB":
-        return level_text(value)
-    if parameter.unit == "Hz":
-        return frequency_text(value)
-    if parameter.unit in ("ms", "s"):
-        return time_text(value * _in_ms(parameter))
-    if parameter.unit == "ratio":
-        return ratio_text(value)
-    if parameter.name.endswith("pan"):
-        return pan_text(value)
-    return f"{value:.2g}" if parameter.name.endswith("_q") else percent_text(value)
-
-
 def resolution(parameter: Parameter, value: float) -> float:
-    """What the last digit of `value_text` stands for, in the unit of the parameter."""
+    """What the last digit of its words stands for, in the unit of the parameter; of a Q, what can be told apart."""
     if parameter.unit == "dB":
         return 0.1
     if parameter.unit == "Hz":

@@ -14,11 +14,12 @@ from typer.testing import CliRunner
 
 from mixbridge.bridge.difference import changes, match_channels
 from mixbridge.bridge.difference_files import diff_files
-from mixbridge.bridge.difference_values import Change, number_change, resolution, value_text
+from mixbridge.bridge.difference_values import Change, number_change, resolution
 from mixbridge.bridge.errors import GraphError, ParameterError
 from mixbridge.bridge.graph import Loss, MixGraph, PanPoint, Processor, Provenance, Stem, VolumePoint
 from mixbridge.bridge.processors.specs import BELLS, EQ, MIX, SPECS, Parameter
 from mixbridge.bridge.recovery_measure import eq_response
+from mixbridge.bridge.report.sheet import value_text
 from mixbridge.cli import app
 
 from .dsp import random_parameters
@@ -48,7 +49,7 @@ def test_parameters_with_their_units() -> None:
     (row, *_) = rows = shown(one_track([(COMP, before)]), one_track([(COMP, after | {"mix": 0.5})]))
     assert row == ("a", "Compressor", "threshold -18 → -21.5 dB (-3.5)")
     assert [text for _, _, text in rows[1:]] == [
-        "ratio 4 → 2.5 (-1.5)",
+        "ratio 4:1 → 2.5:1 (-1.5)",
         "attack 5 → 12 ms (+7 ms)",
         "release 100 ms → 1.5 s (+1.4 s)",
         "mix 100 → 50 %",
@@ -121,7 +122,7 @@ def test_processors_come_go_and_change_places() -> None:
     assert [text.partition(":")[0] for text in texts([eq, comp], [comp])] == ["removed"]
     assert texts([eq, comp], [comp, eq]) == ["order EQ, Compressor → Compressor, EQ"]
     second: tuple[str, dict[str, float]] = (COMP, {"threshold_db": -40.0, "ratio": 8.0})
-    assert texts([comp, second], [comp, (COMP, second[1] | {"ratio": 6.0})]) == ["ratio 8 → 6 (-2)"]
+    assert texts([comp, second], [comp, (COMP, second[1] | {"ratio": 6.0})]) == ["ratio 8:1 → 6:1 (-2)"]
 
 
 def test_channels_sends_groups_and_losses() -> None:
@@ -147,7 +148,7 @@ def test_groups_are_matched_by_their_stems_where_names_differ() -> None:
     assert match_channels(before, after)["drums"] == "kit"
     assert shown(before, after) == [
         ("kit", "Group", "name drums → kit"),
-        ("kit", "Gain/pan", "gain 1 → 2 dB (+1)"),
+        ("kit", "Gain/pan", "gain +1 → +2 dB (+1)"),
     ]
 
 
@@ -198,7 +199,7 @@ def test_what_is_shown_reads_differently(parameter: Parameter, data: st.DataObje
     found: list[Change] = list(number_change("a", "track", "EQ", "x", parameter, before, after))
     assert len(found) == (before != after)
     for change in found:
-        old, new = (value_text(parameter, value) for value in (before, after))
+        old, new = ("off" if v == parameter.off_at else value_text("", parameter, v) for v in (before, after))
         if abs(after - before) < 0.5 * resolution(parameter, before) and parameter.off_at not in (before, after):
             assert change.small
         elif not change.small:

@@ -69,7 +69,7 @@ class Parameter:
     @property
     def title(self) -> str:
         """The label without unit and explanation, such as "Threshold"."""
-        return self.label.partition(" (")[0]
+        return self.label.partition(" (")[0].partition(",")[0]
 
     def check(self, value: float) -> float:
         """Return `value` as float.

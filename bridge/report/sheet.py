@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ..graph import MixGraph, Processor, Stem
-from ..processors.specs import BELLS, DELAY_TAPS, Parameter, spec_of
+from ..processors.specs import BELLS, DELAY_TAPS, MIX, Parameter, spec_of
 from .words import (
     AUDIBLE_DB,
     ChannelKind,
@@ -116,7 +116,7 @@ def value_text(processor_type: str, parameter: Parameter, value: float) -> str:
         return f"1:{ratio_text(value)}" if processor_type == "gate" else f"{ratio_text(value)}:1"
     if parameter.name.endswith("pan"):
         return pan_text(value)
-    if parameter.name == "width":
+    if parameter.name in ("width", MIX.name):
         return percent_text(value)
     return f"\N{MULTIPLICATION SIGN} {value:.2g}" if parameter.unit == "ratio" else f"{value:.3g}"
 
@@ -125,8 +125,7 @@ def _each(processor_type: str, p: Mapping[str, float]) -> Iterator[tuple[str, st
     for parameter in spec_of(processor_type).parameters:
         value = p[parameter.name]
         if parameter.off_at is None or value != parameter.off_at:
-            label = parameter.label.partition(" (")[0].partition(",")[0]
-            yield label, value_text(processor_type, parameter, value)
+            yield parameter.title, value_text(processor_type, parameter, value)
 
 
 def _equalizer(processor_type: str, p: Mapping[str, float]) -> Iterator[tuple[str, str]]:
