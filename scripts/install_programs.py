@@ -23,6 +23,8 @@ PACKAGES = {
     "slurmd": ("slurmd",),
     "slurm-client": ("sbatch",),
     "munge": ("munged",),
+    "zsh": ("zsh",),
+    "fish": ("fish",),
 }
 
 
