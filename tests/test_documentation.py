@@ -31,6 +31,8 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FORMAT_PAGE = (ROOT / "docs" / "graph-format.md").read_text(encoding="utf-8")
 
+GUIDES = ("guide-for-musicians.md", "guide-for-researchers.md")
+
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND_TIMEOUT_S = 900
 
@@ -39,10 +41,16 @@ def fences(text: str, language: str) -> list[str]:
     return [body for kind, body in FENCE.findall(text) if kind == language]
 
 
-def readme_commands() -> list[str]:
-    lines = [line for block in fences(README, "console") for line in block.splitlines()]
+def commands_in(text: str) -> list[str]:
+    lines = [line for block in fences(text, "console") for line in block.splitlines()]
     assert all(line.startswith("$ ") for line in lines), "console blocks hold one command a line"
     return [line.removeprefix("$ ") for line in lines]
+
+
+def commands_to_run() -> list[str]:
+    """Those of the README, then what the guides add, each once: the guides are read after the README."""
+    texts = [README, *((ROOT / "docs" / name).read_text(encoding="utf-8") for name in GUIDES)]
+    return list(dict.fromkeys(command for text in texts for command in commands_in(text)))
 
 
 def environment() -> dict[str, str]:
@@ -90,7 +98,7 @@ def test_there_are_exactly_two_set_up_commands_and_make_knows_them() -> None:
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_readme_run_as_shown(tmp_path: Path, make_small_song: Callable[..., SmallSong]) -> None:
+def test_the_commands_of_the_readme_and_the_guides_run_as_shown(tmp_path: Path, make_small_song: Callable[..., SmallSong]) -> None:
     bass = 0.6
     song = make_small_song(seconds=6.5, gains={"kick": 0.8, "snare": 0.5, "bass": bass})
     # Faders alone cannot make this mix: the session needs an effect.
@@ -102,7 +110,7 @@ def test_the_commands_of_the_readme_run_as_shown(tmp_path: Path, make_small_song
     mido.MidiFile(tracks=[tempo]).save(tmp_path / "song.mid")
     has_plugins = can_install("lsp")
     missing = [word for word, there in (("lsp", has_plugins), ("ardour", has_ardour())) if not there]
-    commands = [c for c in readme_commands() if c.startswith("mixbridge ") and not any(w in c for w in missing)]
+    commands = [c for c in commands_to_run() if c.startswith("mixbridge ") and not any(w in c for w in missing)]
     assert commands
     for command in commands:
         run(["bash", "-c", command], cwd=tmp_path)
@@ -142,7 +150,7 @@ def test_the_readme_names_the_options_of_analyze() -> None:
     known = set(re.findall(r"--[a-z][a-z-]+", help_text)) - {"--help"}
     table = README.partition("| option |")[2].partition("\n\n")[0]
     assert set(re.findall(r"--[a-z][a-z-]+", table)) == known
-    for command in readme_commands():
+    for command in commands_to_run():
         if command.startswith("mixbridge analyze"):
             assert set(re.findall(r"--[a-z][a-z-]+", command)) <= known, command
 
@@ -154,6 +162,12 @@ def anchors(text: str) -> set[str]:
     """What links may name in a page: its headings without marks, in lower case, joined by hyphens."""
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_no_command_of_a_guide_hides_where_it_is_not_run(name: str) -> None:
+    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    assert len(re.findall(r"^\s*```console$", text, re.MULTILINE)) == len(fences(text, "console")) > 3
 
 
 @pytest.mark.parametrize("page", sorted(PAGES))
