@@ -23,7 +23,7 @@ from .words import frequency_text, level_text, time_text
 SPECTRUM_RANGE_DB = 54.0
 
 #: Scales of a gain reduction (dB); the smallest that holds it is drawn.
-_REDUCTION_SCALES_DB = (6.0, 12.0, 24.0, 48.0)
+_REDUCTION_SCALES_DB = (3.0, 6.0, 12.0, 24.0, 48.0)
 _LEVEL_RANGE_DB = 60.0
 _DECAY_POINTS = 160
 _HIGHS_HZ = 4000.0
@@ -133,7 +133,7 @@ def _reduction(reduction_db: Sequence[float], *, duration_s: float) -> Figure:
     y = CURVE_HEIGHT * np.clip(-np.asarray(reduction_db) / span_db, 0.0, 1.0)
     # Steps: each value holds for its stretch of the song.
     path = "M0 0" + "".join(f"V{level:.1f}H{end:.1f}" for level, end in zip(y, x[1:], strict=True)) + "V0Z"
-    ticks = tuple(Tick(100.0 * (1.0 - share), f"{-share * span_db:.0f}" if share else "0") for share in (0.0, 0.5, 1.0))
+    ticks = tuple(Tick(100.0 * (1.0 - share), f"{-share * span_db:g}" if share else "0") for share in (0.0, 0.5, 1.0))
     words = f"takes away up to {level_text(depth_db)}" if depth_db >= 0.05 else "takes nothing away"
     grid = f"M0 {0.5 * CURVE_HEIGHT:g}h{CURVE_WIDTH:g}"
     layers = (Layer("grid", grid), Layer("area", path))
