@@ -113,22 +113,8 @@ def test_match_wav_is_the_reference_render_of_the_graph(
     assert null_db(match.T, render_graph(graph, load)) < -120.0
 
 
-@pytest.mark.slow
-def test_the_same_command_gives_the_same_graph(
-    result: tuple[Path, dict[str, object]], song: tuple[Path, Path], tmp_path: Path
-) -> None:
-    done = mixbridge("analyze", *song, "--quality", "draft", "--out", "again", cwd=tmp_path)
-    assert done.returncode == EXIT_OK, done.stderr
-    assert (tmp_path / "again" / "graph.json").read_text() == (result[0] / "graph.json").read_text()
-    assert "Match loss" in done.stdout and "bass" in done.stdout
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_run_leaves_a_folder_that_resumes_to_the_same_graph(
-    stop: signal.Signals, result: tuple[Path, dict[str, object]], song: tuple[Path, Path], tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
+def stopped_by(stop: signal.Signals, song: tuple[Path, Path], out: Path) -> tuple[int, str]:
+    """Begin a run and stop it when it first says how far it is; its exit code and what it said."""
     command = [sys.executable, "-m", "mixbridge", "analyze", *map(str, song), "--quality", "draft", "--out", str(out)]
     # A job in the background is started with Ctrl-C ignored, and would hand that on.
     process = subprocess.Popen(
@@ -140,14 +126,29 @@ def test_a_stopped_run_leaves_a_folder_that_resumes_to_the_same_graph(
         time.sleep(0.02)
     process.send_signal(stop)
     _, errors = process.communicate(timeout=300)
-    if stop == signal.SIGINT:
-        assert process.returncode == EXIT_INTERRUPTED
-        assert "--resume" in errors and "Traceback" not in errors
     assert {p.name for p in out.iterdir()} == {".unfinished"}
+    return process.returncode, errors
+
+
+@pytest.mark.slow
+def test_ctrl_c_says_how_to_go_on(song: tuple[Path, Path], tmp_path: Path) -> None:
+    code, errors = stopped_by(signal.SIGINT, song, tmp_path / "out")
+    assert code == EXIT_INTERRUPTED
+    assert "--resume" in errors and "Traceback" not in errors
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_to_the_graph_of_one_that_was_not(
+    result: tuple[Path, dict[str, object]], song: tuple[Path, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    stopped_by(signal.SIGKILL, song, out)
     refused = mixbridge("analyze", *song, "--quality", "draft", "--out", out, cwd=tmp_path)
     assert refused.returncode == EXIT_USER_ERROR and "--resume" in refused.stderr
     resumed = mixbridge("analyze", *song, "--quality", "draft", "--out", out, "--resume", cwd=tmp_path)
     assert resumed.returncode == EXIT_OK, resumed.stderr
+    assert "Match loss" in resumed.stdout and "bass" in resumed.stdout
+    # Another process, another folder, and a stop on the way: the same command gives the same graph.
     assert (out / "graph.json").read_text() == (result[0] / "graph.json").read_text()
     assert not (out / ".unfinished").exists()
 

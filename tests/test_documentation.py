@@ -98,7 +98,9 @@ def test_there_are_exactly_two_set_up_commands_and_make_knows_them() -> None:
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_readme_and_the_guides_run_as_shown(tmp_path: Path, make_small_song: Callable[..., SmallSong]) -> None:
+def test_the_commands_of_the_readme_and_the_guides_run_as_shown(
+    tmp_path: Path, make_small_song: Callable[..., SmallSong]
+) -> None:
     bass = 0.6
     song = make_small_song(seconds=6.5, gains={"kick": 0.8, "snare": 0.5, "bass": bass})
     # Faders alone cannot make this mix: the session needs an effect.

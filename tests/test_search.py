@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -313,16 +314,29 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(search_module.EFFORTS, "draft", TINY)
 
 
+@pytest.fixture(scope="module")
+def whole(muffled: WorkingSet, tmp_path_factory: pytest.TempPathFactory) -> tuple[MixGraph, Path]:
+    """An undisturbed search on one thread, and the checkpoint it leaves."""
+    checkpoint, before = tmp_path_factory.mktemp("whole") / "search.json", torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(search_module.EFFORTS, "draft", TINY)
+        try:
+            torch.set_num_threads(1)
+            return run(muffled, checkpoint), checkpoint
+        finally:
+            torch.set_num_threads(before)
+
+
 @pytest.mark.usefixtures("tiny")
-def test_the_same_seed_gives_the_same_graph_on_any_number_of_threads(muffled: WorkingSet) -> None:
-    before, found = torch.get_num_threads(), []
+def test_the_same_seed_gives_the_same_graph_on_any_number_of_threads(
+    muffled: WorkingSet, whole: tuple[MixGraph, Path]
+) -> None:
+    before = torch.get_num_threads()
     try:
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
-            found.append(run(muffled).to_json())
+        torch.set_num_threads(2)
+        assert run(muffled).to_json() == whole[0].to_json()
     finally:
         torch.set_num_threads(before)
-    assert found[0] == found[1]
 
 
 class StoppedError(Exception):
@@ -344,9 +358,8 @@ def test_a_search_for_a_suite_fits_its_laws(muffled: WorkingSet) -> None:
 @pytest.mark.usefixtures("tiny")
 @pytest.mark.parametrize("after", ["started", "fitted"])
 def test_a_stopped_search_resumes_to_the_same_graph(
-    muffled: WorkingSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str
+    muffled: WorkingSet, whole: tuple[MixGraph, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str
 ) -> None:
-    whole = run(muffled)
     save = Search._save
 
     def save_and_stop(self: Search, phase: str, parameters: ConsoleParameters) -> None:
@@ -359,13 +372,14 @@ def test_a_stopped_search_resumes_to_the_same_graph(
         patch.setattr(Search, "_save", save_and_stop)
         with pytest.raises(StoppedError):
             run(muffled, checkpoint)
-    assert run(muffled, checkpoint, resume=True).to_json() == whole.to_json()
+    assert run(muffled, checkpoint, resume=True).to_json() == whole[0].to_json()
 
 
 @pytest.mark.usefixtures("tiny")
-def test_a_checkpoint_of_other_settings_or_damaged_is_refused(muffled: WorkingSet, tmp_path: Path) -> None:
-    checkpoint = tmp_path / "search.json"
-    run(muffled, checkpoint)
+def test_a_checkpoint_of_other_settings_or_damaged_is_refused(
+    muffled: WorkingSet, whole: tuple[MixGraph, Path], tmp_path: Path
+) -> None:
+    checkpoint = Path(shutil.copy(whole[1], tmp_path))
     with pytest.raises(OutputError, match="other stems or settings"):
         run(muffled, checkpoint, resume=True, seed=1)
     checkpoint.write_text("{half", encoding="utf-8")
