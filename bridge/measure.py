@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .audio import Audio, as_stereo, probe, read_audio, resample
+from .audio import Audio, as_stereo, probe, read_audio, resample, resampled_frames
 from .errors import ParameterError
 from .features import Features, features
 from .features.titles import FEATURE_TITLES
-from .metrics import LOSS_RATE_HZ, match_loss
+from .metrics import LOSS_RATE_HZ, MatchLoss, match_loss, song_features
 
 #: Bands further below the strongest of both signals than this (dB) count as equally empty.
 BARK_FLOOR_DB = 80.0
@@ -178,10 +178,13 @@ def _match_loss(file: MeasuredFile, reference: MeasuredFile) -> dict[str, float]
     # Files of other rates may end up a sample apart.
     if abs(file.duration_s - reference.duration_s) > 1.5 / LOSS_RATE_HZ:
         return None
-    one, two = (_at_loss_rate(measured) for measured in (file, reference))
-    frames = min(one.shape[1], two.shape[1])
-    return match_loss(one[:, :frames], two[:, :frames])
+    frames = min(resampled_frames(m.frames, from_hz=m.sample_rate_hz, to_hz=LOSS_RATE_HZ) for m in (file, reference))
+    meter = MatchLoss()
+    # One after the other: of long files, two signals and what is made of them are too much for a small machine.
+    one, two = (song_features(_at_loss_rate(m, frames=frames), loss=meter) for m in (file, reference))
+    return match_loss(one, two, loss=meter)
 
 
-def _at_loss_rate(measured: MeasuredFile) -> Audio:
-    return resample(as_stereo(read_audio(measured.path)), from_hz=measured.sample_rate_hz, to_hz=LOSS_RATE_HZ)
+def _at_loss_rate(measured: MeasuredFile, *, frames: int) -> Audio:
+    audio = resample(as_stereo(read_audio(measured.path)), from_hz=measured.sample_rate_hz, to_hz=LOSS_RATE_HZ)
+    return audio[:, :frames]
