@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import io
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -40,7 +40,7 @@ SCALE = ("Excellent", "Good", "Fair", "Poor", "Bad")
 Progress = Callable[[float, str], None]
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class ListeningTest:
     """What was made.
 
@@ -97,7 +97,7 @@ def make_listening_test(
     Raises
     ------
     ListenError
-        If a folder cannot be used, two songs have one name, or the page would be too large.
+        If a folder cannot be used or is named twice, or the page would be too large.
     OutputError
         If the page cannot be written, or is there and `overwrite` is not set.
     """
@@ -112,7 +112,10 @@ def make_listening_test(
         report(index / len(folders), folder.name)
         trial = read_trial(folder, settings)
         if trial.song in (t.song for t in trials):
-            raise ListenError(f"{folder}: another song is called {trial.song!r}, too; rename one in its graph.json")
+            # Two analyses of one song are two trials.
+            trial = dataclasses.replace(trial, song=f"{trial.song} ({folder.name})")
+        if trial.song in (t.song for t in trials):
+            raise ListenError(f"{folder}: is named twice; name every folder once")
         if len(trial.sounds) > MOST_SOUNDS:
             raise ListenError(
                 f"{folder}: {len(trial.sounds)} sounds are too many for one trial; keep {MOST_SOUNDS} at most"
