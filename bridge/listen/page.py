@@ -21,6 +21,7 @@ from ..audio import resample
 from ..errors import ListenError, OutputError
 from ..features import Signal
 from ..files import write_text_whole
+from ..verify.song import printable
 from .ratings import FORMAT, HIGHEST_SCORE, SCHEMA_VERSION, csv_columns
 from .songs import ListenSettings, Trial, read_trial
 
@@ -167,7 +168,7 @@ def _page(trials: Sequence[Trial], packed: Sequence[Sequence[bytes]], settings: 
         "schema_version": SCHEMA_VERSION,
         "columns": csv_columns(),
         "highest": HIGHEST_SCORE,
-        "test": {"id": test_id, "title": _printable(settings.title), "seed": settings.seed},
+        "test": {"id": test_id, "title": printable(settings.title), "seed": settings.seed},
         "songs": key,
     }
     script, style = (resources.files(__package__).joinpath(name).read_text("utf-8") for name in ("page.js", "page.css"))
@@ -179,7 +180,7 @@ def _page(trials: Sequence[Trial], packed: Sequence[Sequence[bytes]], settings: 
         lstrip_blocks=True,
     )
     html = environment.get_template("page.html").render(
-        title=_printable(settings.title),
+        title=printable(settings.title),
         scale=SCALE,
         highest=HIGHEST_SCORE,
         songs=len(trials),
@@ -202,7 +203,7 @@ def _minutes(trials: Sequence[Trial]) -> int:
 def _key(trial: Trial, order: Sequence[int]) -> dict[str, object]:
     """What the page needs to know of a trial; its sounds in the order of the page."""
     return {
-        "song": _printable(trial.song),
+        "song": printable(trial.song),
         "start_s": trial.start_s,
         "end_s": trial.end_s,
         "loudness_lufs": trial.loudness_lufs,
@@ -211,8 +212,3 @@ def _key(trial: Trial, order: Sequence[int]) -> dict[str, object]:
             {"condition": s.condition, "title": s.title, "gain_db": s.gain_db} for s in (trial.sounds[i] for i in order)
         ],
     }
-
-
-def _printable(text: str) -> str:
-    """Names from a file system can hold halves of letters that UTF-8 cannot; they become question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")
