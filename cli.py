@@ -57,6 +57,8 @@ from .cli_help import (
     lay_out_help,
 )
 from .cli_import import import_
+from .cli_listen import listen, listen_results
+from .cli_measure import measure
 from .cli_output import errors_for_people, print_json, print_losses, progress_bar
 from .cli_plugins import plugins_app
 from .cli_render import render
@@ -282,8 +284,9 @@ app.command("export", rich_help_panel=MAKE_PANEL)(export_command)
 app.command("import", rich_help_panel=MAKE_PANEL)(import_)
 for look in (show, diff, render):
     app.command(rich_help_panel=LOOK_PANEL)(look)
-for check in (verify, compare):
+for check in (verify, compare, measure, listen):
     app.command(rich_help_panel=CHECK_PANEL)(check)
+app.command("listen-results", rich_help_panel=CHECK_PANEL)(listen_results)
 app.add_typer(plugins_app, name="plugins", rich_help_panel=CHECK_PANEL)
 lay_out_help(app)
 

@@ -126,7 +126,12 @@ def print_facts(facts: Sequence[tuple[str, str]], *, tabs: bool = False) -> None
 
 
 def print_table(
-    headings: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", lines: bool = False
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    title: str = "",
+    lines: bool = False,
+    headings_when_piped: bool = False,
 ) -> None:
     """Print a table: with borders on a terminal, separated by tabs where the output is piped.
 
@@ -134,10 +139,12 @@ def print_table(
     ----------
     lines : bool
         Draw a line below every row, for cells of several lines. Piped, these are joined by bars.
+    headings_when_piped : bool
+        For tables whose columns are not always the same.
     """
     console = Console(file=sys.stdout)
     if not console.is_terminal:
-        for row in rows:
+        for row in [headings, *rows] if headings_when_piped else rows:
             typer.echo("\t".join(" | ".join(" ".join(line.split()) for line in cell.splitlines()) for cell in row))
         return
     table = Table(title=Text(title) if title else None, show_lines=lines)

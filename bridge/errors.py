@@ -155,3 +155,7 @@ def combined(errors: Sequence[MixbridgeError], *, mixed: type[MixbridgeError]) -
     error = (kinds.pop() if len(kinds) == 1 else mixed)(f"{errors[0]}{more}")
     error.obstacles = tuple(found)
     return error
+
+
+class ListenError(MixbridgeError, ValueError):
+    """A listening test cannot be made, or its collected results cannot be used; the message names the file."""

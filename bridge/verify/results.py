@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..choices import Host
 from ..errors import VerifyError
+from ..features import Features
 from ..files import write_text_whole
 from .polished import Polished
 from .verdict import Verdict
@@ -105,18 +106,6 @@ class OctaveResult(_Model):
     to_target_db: float | None = None
 
 
-class FeatureResult(_Model):
-    """See `bridge.features.Features`."""
-
-    rms_db: float
-    crest_db: float
-    width: float
-    imbalance: float
-    loudness_lufs: float | None
-    true_peak_db: float
-    bark_db: tuple[float, ...]
-
-
 class ObstacleResult(_Model):
     """One of the things that could not be rendered; see `errors.Obstacle`."""
 
@@ -182,7 +171,7 @@ class Verification(_Model):
     null_db: float | None = None
     loudness_difference_lu: float | None = None
     octaves: tuple[OctaveResult, ...] = ()
-    features: dict[str, FeatureResult] = Field(default_factory=dict)
+    features: dict[str, Features] = Field(default_factory=dict)
     nodes: tuple[NodeResult, ...] = ()
     channels: tuple[ChannelResult, ...] = ()
     notes: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -29,7 +29,7 @@ from .measure import LossMeter, find_offset, fitted, moved, null_db, octave_diff
 from .nodes import NodeMeter, expectations
 from .realise import Audio, ChainRenderer, RenderOptions, read_excerpt, read_source
 from .report import rewrite_report
-from .results import FeatureResult, LossResult, OctaveResult, Verification
+from .results import LossResult, OctaveResult, Verification
 from .settings import Progress, VerifySettings
 from .verdict import verdict_of
 
@@ -234,7 +234,7 @@ def _compare(opened: Opened, real: Audio, mix_path: Path | None, *, options: Ren
         null_db=None if graph is None else null_db(heard, graph),
         loudness_difference_lu=loud[0] - loud[1] if loud[0] is not None and loud[1] is not None else None,
         octaves=_octaves(heard, graph, target, sample_rate_hz=rate_hz),
-        features={name: FeatureResult(**asdict(f)) for name, f in measured.items()},
+        features=measured,
     )
     return _Comparison(result, losses)
 
