@@ -75,6 +75,10 @@ class ExportError(MixbridgeError, ValueError):
     """A graph cannot be expressed in the chosen session format."""
 
 
+class DatasetError(MixbridgeError, ValueError):
+    """A dataset is not laid out as it should be, or a file of collected graphs is malformed."""
+
+
 class SessionFileError(MixbridgeError, ValueError):
     """A session file of a DAW could not be read; the message names the line or field."""
 
