@@ -43,9 +43,27 @@ def manifest(
 ) -> None:
     """List the songs of a published multitrack dataset, with their groups, for a batch.
 
-    Songs that are incomplete are skipped and named on stderr. Run it again when more songs were added.
+    Songs that are incomplete are skipped and named on stderr; what there is of the others is linked into folders of
+    one shape. Run again it takes in songs that were added and leaves alone what is as it was. Nothing is written
+    into the dataset.
 
-    Example: mixbridge manifest musdb18-hq /data/musdb18hq --split test --out musdb-test
+    Examples
+    --------
+    What is there, and what is missing:
+    mixbridge manifest mixing-secrets multitracks/ --mixes previews/ --dry-run
+    The test songs of MUSDB18-HQ:
+    mixbridge manifest musdb18-hq musdb18hq/ --split test --out musdb-test/
+    Ten songs of MedleyDB, its stems as groups of its recordings:
+    mixbridge manifest medleydb MedleyDB/ --metadata medleydb/data/Metadata --limit 10 --out medley/
+
+    Files
+    -----
+    manifest.jsonl, one song a line, and songs/<name>/ with stems/, mix.*, groups.yaml and source.json
+
+    Exit codes
+    ----------
+    0 done; 1 something was skipped (with --strict) or failed; 2 wrong input, or no song is complete (one line names
+    it and the remedy); 130 stopped
     """
     with errors_for_people():
         from .bridge.datasets.layout import ReadOptions
@@ -95,9 +113,20 @@ def dataset(
 ) -> None:
     """Collect the graphs of many songs into one file for training.
 
-    Results that are damaged or unfinished are skipped and named on stderr.
+    Losses, verdicts of 'verify', seeds, versions and digests come with them. Results that are damaged or unfinished
+    are skipped and named on stderr. Paths of this machine are left out unless they are wished for.
 
-    Example: mixbridge dataset results --to graphs.jsonl
+    Examples
+    --------
+    As JSON, one song a line:
+    mixbridge dataset results/ --to graphs.jsonl
+    As tensors for grafx, with the paths of stems and mixes:
+    mixbridge dataset results/ --to graphs.pt --audio --overwrite
+
+    Exit codes
+    ----------
+    0 done; 1 something was skipped (with --strict) or failed; 2 wrong input, or no finished result (one line names
+    it and the remedy); 130 stopped
     """
     with errors_for_people():
         # Imported here: torch takes seconds to load, and --help must not.

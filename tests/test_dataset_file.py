@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from mixbridge.bridge.batch.collect import collect, collect_to
-from mixbridge.bridge.batch.dataset import Entry, digest_of, read_dataset, write_dataset
+from mixbridge.bridge.batch.dataset import Check, Entry, digest_of, read_dataset, write_dataset
 from mixbridge.bridge.batch.dataset_grafx import NODE_TYPES, GrafxMix, from_grafx, to_grafx
 from mixbridge.bridge.batch.dataset_torch import as_grafx, read_torch
 from mixbridge.bridge.errors import DatasetError, GraphError, OutputError
@@ -163,6 +165,8 @@ def test_both_files_give_the_same_entries(graph: MixGraph, tmp_path: Path) -> No
     for found, made in zip(read_torch(tmp_path / "d.pt"), as_grafx(entries), strict=True):
         assert comparable(from_grafx(found.mix, like=graph)) == comparable(from_grafx(made.mix, like=graph))
         assert found.mix.graph.type_sequence == made.mix.graph.type_sequence
+        for kind, named in made.mix.parameters.items():
+            assert all(torch.equal(found.mix.parameters[kind][name], value) for name, value in named.items())
 
 
 def test_the_torch_file_holds_nothing_that_runs(tmp_path: Path) -> None:
@@ -172,7 +176,8 @@ def test_the_torch_file_holds_nothing_that_runs(tmp_path: Path) -> None:
     assert content["node_types"] == list(NODE_TYPES)
     assert [content["node_types"][i] for i in entry["types"]] == ["in", "eq", "gain_pan", "mix", "out"]
     assert entry["edges"].tolist() == [[0, 1, 2, 3], [1, 2, 3, 4]]
-    assert entry["parameters"]["gain_pan"]["pan"].tolist() == [0.25]
+    assert content["columns"]["gain_pan"] == ["gain_db", "pan", "mix"]
+    assert entry["parameters"]["gain_pan"].tolist() == [[-3.0, 0.25, 1.0]]
     assert entry["losses"] == {"pruned": 0.2, "reference": 0.25}
 
 
@@ -329,3 +334,38 @@ def test_collecting_is_a_command(results: Path, tmp_path: Path) -> None:
     (results / "b.mixbridge" / "graph.json").write_text("")
     code, _, err = run("dataset", results, "--to", file, "--overwrite", "--strict")
     assert code == 1 and "b: skipped" in err
+
+
+# ------------------------------------------------------------------ documentation
+
+PAGE = (Path(__file__).resolve().parent.parent / "docs" / "datasets.md").read_text(encoding="utf-8")
+
+
+def keys_told(heading: str) -> set[str]:
+    """Names in the first column of the first table below a heading."""
+    lines = PAGE.partition(f"### `{heading}`\n")[2].partition("\n#")[0].splitlines()
+    return {key for line in lines if line.startswith("| `") for key in re.findall(r"`(\w+)`", line.split(" | ")[0])}
+
+
+def test_the_page_names_every_key(tmp_path: Path) -> None:
+    entry = Entry(name="one", graph=small_graph())
+    write_dataset(tmp_path / "d.pt", [entry])
+    content = torch.load(tmp_path / "d.pt", weights_only=True)
+    assert keys_told(".jsonl") == set(entry.to_json())
+    assert keys_told(".pt") == set(content["entries"][0])
+    for name in [*content, *Check.model_fields]:
+        assert f"`{name}`" in PAGE, name
+
+
+def test_the_program_of_the_page_needs_grafx_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_dataset(tmp_path / "graphs.pt", [Entry(name="one", graph=small_graph())])
+    monkeypatch.chdir(tmp_path)
+    program = PAGE.partition("```python\n")[2].partition("```")[0]
+    assert "mixbridge" not in program
+    names: dict[str, Any] = {}
+    exec(program, names)  # grafx is imported already, with a stand-in for torchaudio where that is missing.
+    assert capsys.readouterr().out.startswith("one 5 {'pruned': 0.2")
+    mine = to_grafx(small_graph()).graph
+    assert (str(names["graph"]), names["graph"].type_sequence) == (str(mine), mine.type_sequence)

@@ -325,14 +325,39 @@ def test_where_links_are_not_allowed_files_are_linked_hard_or_copied(
     assert snapshot(tmp_path / "copy/songs") == before
 
 
-def test_files_of_others_are_never_removed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["stems/mine.wav", "stems/bass.wav", "mix.wav", "groups.yaml"])
+def test_files_of_others_are_never_removed(tmp_path: Path, file: str) -> None:
     musdb_song(tmp_path, "A - One")
-    mine = tmp_path / "out/songs/A - One/stems/mine.wav"
+    mine = tmp_path / "out/songs/A - One" / file
     mine.parent.mkdir(parents=True)
     mine.write_bytes(b"x")
-    with pytest.raises(OutputError, match=r"mine\.wav: is not ours"):
+    with pytest.raises(OutputError, match="is not ours"):
         make_manifest(DatasetKind.musdb, tmp_path, tmp_path / "out")
     assert mine.read_bytes() == b"x"
+
+
+def test_a_run_that_was_stopped_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    piano = [("piano", [{"trackType": "grand_piano"}])]
+    moisesdb_song(tmp_path, "aaaaaaaa", artist="A", song="A", stems=piano)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(song_folders, "groups_text", stop)
+        make_manifest(DatasetKind.moisesdb, tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out" / "manifest.jsonl").exists()
+    make_manifest(DatasetKind.moisesdb, tmp_path, tmp_path / "out")
+    (song,) = read_manifest(tmp_path / "out" / "manifest.jsonl")
+    assert loaded(song) == (["01_grand_piano"], {"all": ["01_grand_piano"]})
+
+
+def test_what_was_made_inside_the_dataset_is_no_song_of_it(tmp_path: Path) -> None:
+    folder = mixing_secrets_song(tmp_path, "A_Song", ["Kick", "Snare"])
+    write_sound(folder / "mix.wav", seed=70)
+    make_manifest(DatasetKind.mixing_secrets, tmp_path, tmp_path / "out")
+    again = find_songs(DatasetKind.mixing_secrets, tmp_path)
+    assert [one.name for one in again.songs] == ["A_Song"] and not again.skipped
 
 
 @pytest.mark.parametrize("kind", list(DatasetKind))

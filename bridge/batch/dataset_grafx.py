@@ -50,6 +50,13 @@ _VALUES = {VOLUME_AUTOMATION: VOLUME.name, PAN_AUTOMATION: GAIN_PAN.parameter("p
 #: Tensors of an automation besides its values: times (s) and the number of breakpoints that count.
 _TIMES, _POINTS = "time_s", "points"
 
+#: Names of the parameters of each node type that has some, in the order of a file's columns.
+COLUMNS: dict[str, tuple[str, ...]] = {
+    **{kind: (*SPECS[type_and_law(kind)[0]].names, MIX.name) for kind in KINDS},
+    SEND: (SEND_LEVEL.name,),
+    **{kind: (_TIMES, value, _POINTS) for kind, value in _VALUES.items()},
+}
+
 _PAN_SUFFIX = "@pan"
 
 #: By node type and name of the parameter; rows are the nodes of that type in the order of their numbers.
@@ -178,6 +185,24 @@ def _tensors(kind: str, settings: Sequence[Any]) -> dict[str, Tensor]:
         value: torch.tensor(values, dtype=torch.float64),
         _POINTS: torch.tensor([len(points) for points in settings]),
     }
+
+
+def stacked(kind: str, named: Mapping[str, Tensor]) -> Tensor:
+    """Parameters of a node type as one float64 tensor, the last dimension as in `COLUMNS`.
+
+    What automation has once a node is repeated at every breakpoint.
+    """
+    widest = max((value.shape for value in named.values()), key=len)
+    columns = [named[name].double() for name in COLUMNS[kind]]
+    return torch.stack([c if c.shape == widest else c[:, None].expand(widest) for c in columns], dim=-1)
+
+
+def unstacked(columns: Sequence[str], table: Tensor) -> dict[str, Tensor]:
+    """Undo `stacked` for these columns."""
+    named = {name: table[..., index].contiguous() for index, name in enumerate(columns)}
+    if _POINTS in named:
+        named[_POINTS] = named[_POINTS][:, 0].long()
+    return named
 
 
 # ------------------------------------------------------------------ back

@@ -21,7 +21,7 @@ from ... import __version__
 from ..errors import DatasetError
 from ..files import whole_file
 from .dataset import FORMAT, SCHEMA_VERSION, Entry
-from .dataset_grafx import NODE_TYPES, GrafxMix, grafx_graph, to_grafx
+from .dataset_grafx import COLUMNS, NODE_TYPES, GrafxMix, grafx_graph, stacked, to_grafx, unstacked
 
 #: What torch raises on a file whose bytes were changed.
 _DAMAGED = (
@@ -52,6 +52,7 @@ def write_torch(path: Path, entries: Sequence[Entry]) -> None:
         "schema_version": SCHEMA_VERSION,
         "mixbridge": __version__,
         "node_types": list(NODE_TYPES),
+        "columns": {kind: list(names) for kind, names in COLUMNS.items()},
         "entries": [_packed(entry) for entry in entries],
     }
     with whole_file(path) as temporary:
@@ -75,7 +76,7 @@ def _packed(entry: Entry) -> dict[str, Any]:
         "type_sequence": [str(kind) for kind in graph.type_sequence],
         "names": [graph.nodes[n]["name"] for n in numbers],
         "laws": [graph.nodes[n]["law"] for n in numbers],
-        "parameters": {kind: dict(named) for kind, named in mix.parameters.items()},
+        "parameters": {kind: stacked(kind, named) for kind, named in mix.parameters.items()},
         "record": record,
     }
 
@@ -101,7 +102,7 @@ def read_torch(path: Path) -> list[GrafxEntry]:
     content = _loaded(path)
     try:
         kinds = [str(kind) for kind in content["node_types"]]
-        return [_unpacked(packed, kinds) for packed in content["entries"]]
+        return [_unpacked(packed, kinds, content["columns"]) for packed in content["entries"]]
     except DatasetError as error:
         raise DatasetError(f"{path}: {error}") from None
     except Exception as error:
@@ -128,14 +129,15 @@ def _loaded(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _unpacked(packed: Mapping[str, Any], kinds: Sequence[str]) -> GrafxEntry:
+def _unpacked(packed: Mapping[str, Any], kinds: Sequence[str], columns: Mapping[str, Sequence[str]]) -> GrafxEntry:
     types = [kinds[i] for i in packed["types"].tolist()]
     graph = grafx_graph(zip(types, packed["names"], packed["laws"], strict=True), packed["edges"].T.tolist())
     for node, order in enumerate(packed["rendering_orders"].tolist()):
         graph.nodes[node]["rendering_order"] = order
     graph.rendering_order_method = packed["rendering_order_method"]
     graph.type_sequence = list(packed["type_sequence"])
-    return GrafxEntry(Entry.from_json(json.loads(packed["record"])), GrafxMix(graph, packed["parameters"]))
+    parameters = {kind: unstacked(columns[kind], table) for kind, table in packed["parameters"].items()}
+    return GrafxEntry(Entry.from_json(json.loads(packed["record"])), GrafxMix(graph, parameters))
 
 
 def as_grafx(entries: Sequence[Entry]) -> list[GrafxEntry]:

@@ -13,8 +13,12 @@ from typing import Any
 
 import yaml
 
+from ..batch.manifest import MANIFEST_SUFFIX
 from ..choices import AUDIO_SUFFIXES, TrackSource
 from ..errors import DatasetError
+
+#: What is written for a dataset; a folder that holds one is none of the dataset's.
+MANIFEST_FILE = f"manifest{MANIFEST_SUFFIX}"
 
 #: A metadata file larger than this is none.
 MAX_METADATA_BYTES = 4 * 1024 * 1024
@@ -128,14 +132,14 @@ class Layout:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Folders in a folder, by name, without hidden ones and what macOS leaves in archives.
+    """Folders in a folder, by name, without hidden ones, manifests' and what macOS leaves in archives.
 
     Raises
     ------
     DatasetError
         If the folder cannot be read.
     """
-    return [p for p in _entries(folder) if p.is_dir()]
+    return [p for p in _entries(folder) if p.is_dir() and not (p / MANIFEST_FILE).exists()]
 
 
 def audio_files(folder: Path, *, below: bool = False) -> list[Path]:

@@ -16,7 +16,7 @@ from ..batch.manifest import Song, read_manifest, safe_name, write_manifest
 from ..choices import DatasetKind
 from ..errors import AudioContentError, AudioFileError, DatasetError, OutputError, ParameterError
 from . import medleydb, mixing_secrets, moisesdb, musdb
-from .layout import DatasetSong, Layout, ReadOptions, Skipped
+from .layout import MANIFEST_FILE, DatasetSong, Layout, ReadOptions, Skipped
 from .song_folder import song_folder
 
 LAYOUTS: dict[DatasetKind, Layout] = {
@@ -26,7 +26,7 @@ LAYOUTS: dict[DatasetKind, Layout] = {
     DatasetKind.musdb: musdb.LAYOUT,
 }
 
-MANIFEST_FILE, SONGS_FOLDER = "manifest.jsonl", "songs"
+SONGS_FOLDER = "songs"
 
 #: A mix shorter than this share of its longest track is that of an excerpt, or of another song.
 _SHORTEST_MIX = 0.5
@@ -46,7 +46,7 @@ class Selection:
     only : tuple of str
         Only those whose name fits one of these patterns (``*`` and ``?``, whatever the case); empty for all.
     limit : int or None
-        At most so many, the first by name that are complete.
+        At most so many, the first that are complete.
     """
 
     split: str = ""

@@ -98,7 +98,7 @@ def _song(folder: Path, metadata: list[Path], *, split: str, source: TrackSource
         notes.append("recordings with bleed")
     names = numbered([track.name for track in tracks])
     named = tuple(Track(t.path, name, t.group) for t, name in zip(tracks, names, strict=True))
-    return DatasetSong(song, split, named, mix, split, tuple(notes))
+    return DatasetSong(song, split or "root", named, mix, split, tuple(notes))
 
 
 def _recordings(recordings: Mapping[Any, Any], folder: Path, *, where: str, group: str) -> Iterator[Track]:

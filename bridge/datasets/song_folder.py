@@ -24,7 +24,7 @@ from ..files import write_text_whole
 from ..groups import ALL, RESERVED
 from .layout import DatasetSong, Track
 
-#: Tells what the files of a song's folder stand for; its presence says that the folder is complete.
+#: Tells what the files of a song's folder stand for, which are ours, and whether the folder is complete.
 SOURCE_FILE = "source.json"
 FORMAT = "mixbridge-dataset-song"
 SCHEMA_VERSION = 1
@@ -60,21 +60,22 @@ def song_folder(song: DatasetSong, folder: Path, *, name: str) -> Song:
     if song.mix is not None:
         links[mix_file] = song.mix
     before = _record_of(folder)
-    complete = made.mix.is_file() and (folder / GROUPS_FILE).is_file()
-    if complete and before == record and all(_stands_for(folder / place, path) for place, path in links.items()):
+    whole = made.mix.is_file() and (folder / GROUPS_FILE).is_file()
+    if whole and before == record and all(_stands_for(folder / place, path) for place, path in links.items()):
         return made
-    _clear(folder, before, keep={*links, mix_file, GROUPS_FILE})
+    _claim(folder, before, record)
     try:
         for place, path in links.items():
             _link(folder / place, path)
     except OSError as error:
         raise OutputError(f"{folder}: cannot write here ({error.strerror}); choose another folder with --out") from None
-    if song.mix is None and (_sources_of(before) != record["sources"] or not made.mix.is_file()):
+    summed = before is not None and before.get("complete") and before.get("sources") == record["sources"]
+    if song.mix is None and not (summed and made.mix.is_file()):
         made.mix.unlink(missing_ok=True)
         sum_tracks([track.path for track in song.tracks], made.mix)
     write_text_whole(folder / GROUPS_FILE, groups_text(song.tracks, stems))
-    # Last, because its presence says that the folder is complete.
-    write_text_whole(folder / SOURCE_FILE, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    # Last, because it says that the folder is complete.
+    _write_record(folder, record)
     return made
 
 
@@ -155,8 +156,14 @@ def _record(song: DatasetSong, stems: Sequence[str], mix_file: str) -> dict[str,
         "sources": {
             place: _stamp(path) for place, path in [*files.items(), *([(mix_file, song.mix)] if song.mix else [])]
         },
+        "files": sorted([*files, mix_file, GROUPS_FILE]),
         "notes": list(song.notes),
+        "complete": True,
     }
+
+
+def _write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    write_text_whole(folder / SOURCE_FILE, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
 def _stamp(path: Path) -> list[Any]:
@@ -170,12 +177,9 @@ def _record_of(folder: Path) -> Mapping[str, Any] | None:
         content = json.loads((folder / SOURCE_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return content if isinstance(content, Mapping) and content.get("format") == FORMAT else None
-
-
-def _sources_of(record: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    sources = (record or {}).get("sources")
-    return sources if isinstance(sources, Mapping) else {}
+    known = isinstance(content, Mapping) and content.get("format") == FORMAT
+    files = content.get("files") if known else None
+    return content if isinstance(files, list) and all(isinstance(file, str) for file in files) else None
 
 
 def _stands_for(place: Path, source: Path) -> bool:
@@ -186,20 +190,23 @@ def _stands_for(place: Path, source: Path) -> bool:
         return False
 
 
-def _clear(folder: Path, before: Mapping[str, Any] | None, *, keep: set[str]) -> None:
-    """Remove what an earlier version of the song left and this one does not have."""
+def _claim(folder: Path, before: Mapping[str, Any] | None, record: Mapping[str, Any]) -> None:
+    """Say that the folder is being written, and remove what an earlier version of the song left.
+
+    A file that no record of ours names is somebody's, whatever it is called.
+    """
     stems = folder / STEMS_FOLDER
+    ours = set((before or {}).get("files", ()))
     try:
         there = [p for place in (folder, stems) if place.is_dir() for p in place.iterdir() if p != stems]
-        # Without a record it is a run that was stopped: links may be there, but nothing else.
-        ours = {*_sources_of(before), *keep, GROUPS_FILE, SOURCE_FILE}
+        there = [p for p in there if p != folder / SOURCE_FILE and not p.name.startswith(".")]
         for path in there:
-            place = path.relative_to(folder).as_posix()
-            if place not in ours and not (path.is_symlink() or path.name.startswith(".partial-")):
-                known = before is not None and place.startswith(f"{MIX_STEM}.")
-                if not known:
-                    raise OutputError(f"{path}: is not ours; move it away or choose another folder with --out")
-            if place not in keep:
+            if path.relative_to(folder).as_posix() not in ours:
+                raise OutputError(f"{path}: is not ours; move it away or choose another folder with --out")
+        # A run that is stopped from here on leaves files that the next one knows as its own.
+        _write_record(folder, {**record, "files": sorted(ours | set(record["files"])), "complete": False})
+        for path in there:
+            if path.relative_to(folder).as_posix() not in record["files"]:
                 path.unlink()
         stems.mkdir(parents=True, exist_ok=True)
     except OSError as error:
