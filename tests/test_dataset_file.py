@@ -30,7 +30,7 @@ from mixbridge.bridge.search.parameters import plan_of
 from mixbridge.bridge.verify.results import LossResult, Verification
 from mixbridge.cli import app
 
-from .dsp import null_db, programme
+from .dsp import programme
 from .mixes import routed
 
 quiet = settings(
@@ -110,7 +110,9 @@ def test_what_was_written_sounds_like_the_graph(graph: MixGraph) -> None:
     with torch.no_grad():
         inputs = torch.tensor(np.stack([stems[name] for name in mix.names("in")]))
         found = plan.render(twins, inputs, values).numpy()
-    assert null_db(found, render_graph(graph, lambda stem: stems[stem.id])) < -60.0
+    expected = render_graph(graph, lambda stem: stems[stem.id])
+    # A mix may be silent but for rounding: panned to one side, then to the other.
+    assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max() + 1e-5
 
 
 def test_grafx_takes_the_graphs_as_they_are() -> None:
