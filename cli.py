@@ -34,6 +34,7 @@ from .cli_complete import (
     complete_suites,
     whole_words,
 )
+from .cli_dataset import dataset, manifest
 from .cli_diff import diff
 from .cli_export import (
     MIDI_HELP,
@@ -50,6 +51,7 @@ from .cli_help import (
     CHECK_PANEL,
     LOOK_PANEL,
     MAKE_PANEL,
+    MANY_PANEL,
     OUTPUT_PANEL,
     PART_PANEL,
     SEARCH_PANEL,
@@ -287,6 +289,8 @@ for look in (show, diff, render):
 for check in (verify, compare, measure, listen):
     app.command(rich_help_panel=CHECK_PANEL)(check)
 app.command("listen-results", rich_help_panel=CHECK_PANEL)(listen_results)
+for many in (manifest, dataset):
+    app.command(rich_help_panel=MANY_PANEL)(many)
 app.add_typer(plugins_app, name="plugins", rich_help_panel=CHECK_PANEL)
 lay_out_help(app)
 

@@ -24,6 +24,7 @@ RENDERER_PANEL, POLISH_PANEL = "Who renders", "Polish"
 
 #: Groups of commands.
 MAKE_PANEL, LOOK_PANEL, CHECK_PANEL = "Make sessions", "Look and listen", "Check and compare"
+MANY_PANEL = "Many songs"
 
 _PROGRAM = "mixbridge"
 _SECTION = re.compile(rf"^({EXAMPLES}|{FILES}|{EXIT_CODES})\n-+\n", re.MULTILINE)

@@ -24,14 +24,14 @@ from .render import render_graph
 from .report.page import write_report
 from .report.traces import TraceMeter
 from .report.words import summarise
-from .result_folder import FOLDER_SUFFIX, GRAPH_FILE, MATCH_FILE, REPORT_FILE, TRACES_FILE
+from .result_folder import FOLDER_SUFFIX, GRAPH_FILE, MATCH_FILE, REPORT_FILE, TRACES_FILE, UNFINISHED_FOLDER
 from .search.search import Search, SearchSettings
 from .search.working_set import WorkingSet
 from .suites import choose_profiles
 from .tempo import TempoMap, read_tempo_map
 
 #: Holds what a stopped run needs to go on; gone when the run is complete.
-_WORK_FOLDER = ".unfinished"
+_WORK_FOLDER = UNFINISHED_FOLDER
 _CHECKPOINT_FILE = "search.json"
 
 #: Called with a phase, its share done (0 to 1) and a few words.

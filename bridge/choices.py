@@ -36,6 +36,22 @@ class ExportFormat(StrEnum):
     pedalboard = "pedalboard"
 
 
+class DatasetKind(StrEnum):
+    """Published multitrack datasets whose layouts are known."""
+
+    medleydb = "medleydb"
+    mixing_secrets = "mixing-secrets"
+    moisesdb = "moisesdb"
+    musdb = "musdb18-hq"
+
+
+class TrackSource(StrEnum):
+    """What a dataset's tracks are: dry recordings, or stems that were made of them."""
+
+    raw = "raw"
+    stems = "stems"
+
+
 class Daw(StrEnum):
     """DAWs that render their own sessions for a verification."""
 

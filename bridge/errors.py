@@ -75,6 +75,10 @@ class ExportError(MixbridgeError, ValueError):
     """A graph cannot be expressed in the chosen session format."""
 
 
+class DatasetError(MixbridgeError, ValueError):
+    """A dataset is not laid out as it should be, or a file of collected graphs is malformed."""
+
+
 class SessionFileError(MixbridgeError, ValueError):
     """A session file of a DAW could not be read; the message names the line or field."""
 
@@ -125,6 +129,10 @@ class ScriptError(MixbridgeError, ValueError):
 
 class VerifyError(MixbridgeError, ValueError):
     """What was written cannot be rendered or compared; the message names the file."""
+
+
+class ManifestError(MixbridgeError, ValueError):
+    """A list of songs is missing, malformed or names one twice; the message names the line."""
 
 
 class DawError(MixbridgeError, RuntimeError):

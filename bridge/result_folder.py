@@ -7,6 +7,9 @@ from pathlib import Path
 FOLDER_SUFFIX = ".mixbridge"
 GRAPH_FILE, MATCH_FILE, REPORT_FILE = "graph.json", "match.wav", "report.html"
 
+#: What a run keeps while it is not finished.
+UNFINISHED_FOLDER = ".unfinished"
+
 #: The render of a session by the plugins that are written in it.
 REAL_FILE = "real.wav"
 

@@ -141,10 +141,13 @@ def test_the_commands_of_the_readme_and_the_guides_run_as_shown(
     assert len(parts) == 2
     assert all((tmp_path / "mixbridge-demo" / part).exists() for part in parts)
 
-    (program,) = fences(README, "python")
-    printed = run([sys.executable, "-c", program], cwd=tmp_path)
+    one_graph, many_graphs = fences(README, "python")
+    printed = run([sys.executable, "-c", one_graph], cwd=tmp_path)
     assert "kick" in printed
     assert "plain_sum" in printed
+    printed = run([sys.executable, "-c", many_graphs], cwd=tmp_path)
+    assert "first-look" in printed
+    assert "GRAFX with" in printed
 
 
 def test_the_readme_names_the_options_of_analyze() -> None:

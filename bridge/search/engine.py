@@ -118,7 +118,7 @@ class Plan:
             if stage.node_type in _TYPES:
                 self.names_by_type.setdefault(stage.node_type, []).extend(stage.names)
         times = [list((breakpoints_s or {})[n]) for n in self.names_by_type.get(VOLUME_AUTOMATION, [])]
-        self.breakpoints_s = _padded(times)
+        self.breakpoints_s = padded_times(times)
 
     def render(
         self,
@@ -211,8 +211,11 @@ def breakpoint_columns(counts: Sequence[int]) -> list[list[int]]:
     return [[min(column, count - 1) for column in range(width)] for count in counts]
 
 
-def _padded(times_s: Sequence[Sequence[float]]) -> Tensor:
-    """Times of breakpoints as one tensor (nodes, breakpoints); what is repeated comes ever later."""
+def padded_times(times_s: Sequence[Sequence[float]]) -> Tensor:
+    """Times of breakpoints as one tensor (nodes, breakpoints), columns as in `breakpoint_columns`.
+
+    What is repeated comes ever later.
+    """
     columns = breakpoint_columns([len(row) for row in times_s])
     rows = [[row[i] + (c - i) for c, i in enumerate(chosen)] for row, chosen in zip(times_s, columns, strict=True)]
     return torch.tensor(rows, dtype=torch.float64)
