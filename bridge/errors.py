@@ -127,6 +127,10 @@ class VerifyError(MixbridgeError, ValueError):
     """What was written cannot be rendered or compared; the message names the file."""
 
 
+class ManifestError(MixbridgeError, ValueError):
+    """A list of songs is missing, malformed or names one twice; the message names the line."""
+
+
 class DawError(MixbridgeError, RuntimeError):
     """A DAW did not render a session; the message names the session and the remedy."""
 
