@@ -1,0 +1,154 @@
+"""Batches on a real SLURM of two nodes: a node that dies, songs that are preempted and sent again, none done twice."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from mixbridge.bridge.batch.local import Working
+from mixbridge.bridge.batch.manifest import Song
+from mixbridge.bridge.batch.run import BatchResult, run_batch
+from mixbridge.bridge.batch.settings import SongSettings
+from mixbridge.bridge.batch.slurm import OnSlurm, job_states, max_array_size
+from mixbridge.bridge.batch.status import SongPlace
+from mixbridge.bridge.errors import BatchError
+
+from .batches import files_of, quiet, run, status_of, tiny_settings, wait_until, write_song
+from .slurm_cluster import NODES, Cluster, missing_programs, running_cluster
+
+#: So long may all songs take on a busy machine (s).
+LIMIT_S = 400.0
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    pytest.importorskip("submitit")
+    missing = missing_programs()
+    if missing:
+        pytest.skip(f"SLURM is not on this machine: no {', '.join(missing)}")
+    before = {name: os.environ.get(name) for name in ("PATH", "SLURM_CONF")}
+    with running_cluster() as found:
+        os.environ.update({name: found.environment[name] for name in before})
+        try:
+            yield found
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+
+
+@pytest.fixture
+def songs(tmp_path: Path) -> list[Song]:
+    return [write_song(tmp_path / "songs" / name, seed=seed) for seed, name in enumerate(("one", "two", "three"))]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> SongSettings:
+    return tiny_settings(tmp_path)
+
+
+def asked(**choices: object) -> OnSlurm:
+    return OnSlurm(**{"cpus": 1, "memory_gb": 1.0, "time_min": 20, **choices})  # type: ignore[arg-type]
+
+
+class Ran(threading.Thread):
+    """A batch on the cluster, beside the test that disturbs it."""
+
+    def __init__(self, songs: Sequence[Song], out: Path, settings: SongSettings) -> None:
+        super().__init__(daemon=True)
+        self._arguments = (songs, out, settings)
+        self.seen: set[tuple[str, str]] = set()
+        self.result: BatchResult | None = None
+
+    def run(self) -> None:
+        self.result = run_batch(*self._arguments, do=asked(), watch=quiet(working=self._note))
+
+    def _note(self, working: Sequence[Working]) -> None:
+        self.seen |= {(w.name, w.worker.split("/")[0]) for w in working}
+
+
+def job_of(out: Path, name: str) -> str:
+    """The job that works on a song just now; empty if none does."""
+    status = SongPlace(out, name).status()
+    if status is None or status.state != "running" or status.phase in ("", "read"):
+        return ""
+    return status.attempts[-1].job
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_with_a_node_and_nothing_is_done_twice(
+    cluster: Cluster, songs: list[Song], settings: SongSettings, tmp_path: Path
+) -> None:
+    assert cluster.listeners() == {"127.0.0.1"}
+    out = tmp_path / "out"
+    batch = Ran(songs, out, settings)
+    batch.start()
+    wait_until(lambda: bool(job_of(out, "one")) and bool(job_of(out, "two")), limit_s=LIMIT_S)
+    nodes = {name: job_states([job_of(out, name)])[job_of(out, name)][1] for name in ("one", "two")}
+    assert set(nodes.values()) == set(NODES)
+    jobs = {name: job_of(out, name) for name in nodes}
+    cluster.kill_node(nodes["one"])
+    # More weight than the song: SLURM takes the node from it, and gives it back later.
+    urgent = subprocess.run(
+        ["sbatch", "--partition=urgent", f"--nodelist={nodes['two']}", "--output=/dev/null", "--wrap=sleep 1"],
+        env=cluster.environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert urgent.returncode == 0, urgent.stderr
+    batch.join(timeout=LIMIT_S)
+    assert batch.result is not None, cluster.words()
+    assert [row["state"] for row in batch.result.rows] == ["done"] * 3
+    assert {name for name, _ in batch.seen} == {"one", "two", "three"}
+    attempts = {song.name: status_of(out, song.name).attempts for song in songs}
+    assert [attempt.outcome for attempt in attempts["one"]] == ["", "done"], "its node died in the middle"
+    assert attempts["two"][-1].outcome == "done" and len(attempts["two"]) == 2, "it was preempted"
+    assert [attempt.outcome for attempt in attempts["three"]] == ["done"]
+    for name, job in jobs.items():
+        assert {attempt.job for attempt in attempts[name]} == {job}, "SLURM itself has sent it again"
+    here = run(songs[:1], tmp_path / "here", settings)
+    assert here.done_now == 1
+    assert files_of(out, "one") == files_of(tmp_path / "here", "one")
+
+
+@pytest.mark.slow
+def test_a_song_whose_time_is_over_gets_another_turn(
+    cluster: Cluster, songs: list[Song], settings: SongSettings, tmp_path: Path
+) -> None:
+    """Sent and left alone; the same command finds the job again, while SLURM says that its time is nearly over."""
+    out = tmp_path / "out"
+    first = run_batch(songs[:1], out, settings, do=asked(wait=False), watch=quiet())
+    assert [row["state"] for row in first.rows] == ["stopped"]
+    wait_until(lambda: bool(job_of(out, "one")), limit_s=LIMIT_S)
+    job = job_of(out, "one")
+    cluster.ask("scancel", "--signal=USR2", job)
+    result = run_batch(songs[:1], out, settings, do=asked(), watch=quiet())
+    assert (result.failed, result.done_now) == (0, 1)
+    attempts = status_of(out, "one").attempts
+    assert [attempt.outcome for attempt in attempts] == ["stopped", "done"]
+    assert {attempt.job for attempt in attempts} == {job}, "it was not sent a second time"
+
+
+def test_what_slurm_says_is_read(cluster: Cluster) -> None:
+    assert max_array_size() == 1001, "SLURM's own default"
+    assert job_states(["999999"]) == {}
+
+
+def test_slurm_refuses_in_one_line(cluster: Cluster, songs: list[Song], settings: SongSettings, tmp_path: Path) -> None:
+    with pytest.raises(BatchError, match="partition") as caught:
+        run_batch(songs[:1], tmp_path / "out", settings, do=asked(partition="none"), watch=quiet())
+    assert "\n" not in str(caught.value)
+    assert cluster.job_numbers() == []
+
+
+def test_gpus_that_nobody_would_use_are_refused(settings: SongSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BatchError, match="--device cuda"):
+        asked(gpus=1).check(settings)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(BatchError, match="sbatch"):
+        asked().check(settings)
