@@ -30,11 +30,11 @@ master = []
 """
 
 
-def write_song(folder: Path, *, seed: int = 0, gain: float = 0.4) -> Song:
+def write_song(folder: Path, *, seed: int = 0, gain: float = 0.4, seconds: float = SECONDS) -> Song:
     """Two stems and their sum at known gains, in a folder that is called after the song."""
     stems = folder / "stems"
     stems.mkdir(parents=True)
-    frames = int(SECONDS * RATE_HZ)
+    frames = int(seconds * RATE_HZ)
     mix = np.zeros((frames, 2))
     for number in range(2):
         random = np.random.default_rng([seed, number])
