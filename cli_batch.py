@@ -22,7 +22,9 @@ from .bridge.choices import (
     Cluster,
 )
 from .bridge.errors import EXIT_FAILURE
+from .cli_complete import complete_of
 from .cli_export import AllowUnverified, KeepPruned, Link, Reference, Strict, TargetOs
+from .cli_help import OUTPUT_PANEL, SESSION_PANEL
 from .cli_output import complain, errors_for_people, print_facts, print_json, print_table, progress_bar
 
 if TYPE_CHECKING:
@@ -39,12 +41,27 @@ _CLUSTER = "Cluster (--cluster)"
 
 def batch(
     songs: Annotated[
-        Path, typer.Argument(help="Manifest (.jsonl), or a folder whose folders have stems/ and mix.* each.")
+        Path,
+        typer.Argument(
+            help="Manifest (.jsonl), or a folder whose folders have stems/ and mix.* each.",
+            autocompletion=complete_of(".jsonl"),
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder to write to; the same one goes on with a batch that was stopped.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Folder to write to; the same one goes on with a batch that was stopped.",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
+    ],
     export: options.Export = None,
     verify: Annotated[
-        bool, typer.Option("--verify/--no-verify", help="Render the sessions and measure what was lost.")
+        bool,
+        typer.Option(
+            "--verify/--no-verify",
+            help="Render the sessions and measure what was lost.",
+            rich_help_panel=SESSION_PANEL,
+        ),
     ] = True,
     quality: options.OfQuality = DEFAULT_QUALITY,
     tolerance: options.Tolerance = DEFAULT_TOLERANCE,
@@ -87,7 +104,9 @@ def batch(
         bool,
         typer.Option("--wait/--no-wait", help="Wait and show how far the songs are.", rich_help_panel=_CLUSTER),
     ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the table as JSON.", rich_help_panel=OUTPUT_PANEL)
+    ] = False,
 ) -> None:
     """Analyse, export and verify many songs; what was done before and has not changed is not done again.
 

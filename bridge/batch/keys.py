@@ -14,8 +14,8 @@ from pathlib import Path
 
 from ... import __version__
 from ..audio import list_stems
-from ..console import SUFFIX as CONSOLE_SUFFIX
 from ..errors import BatchError
+from ..preset_names import SUFFIX as CONSOLE_SUFFIX
 from .manifest import Song
 from .settings import SongSettings
 from .status import InputFile

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ..audio import AUDIO_SUFFIXES
+from ..choices import AUDIO_SUFFIXES
 from ..errors import ManifestError, Obstacle, combined
 from ..files import write_text_whole
 
