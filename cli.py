@@ -16,24 +16,17 @@ from rich.text import Text
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from . import __version__
+from . import cli_options as options
 from .bridge.choices import (
     DEFAULT_CONSOLE,
     DEFAULT_PRUNING,
     DEFAULT_QUALITY,
     DEFAULT_SUITES,
     DEFAULT_TOLERANCE,
-    ExportFormat,
-    Pruning,
-    Quality,
 )
+from .cli_batch import batch
 from .cli_compare import compare
-from .cli_complete import (
-    complete_audio,
-    complete_console,
-    complete_of,
-    complete_suites,
-    whole_words,
-)
+from .cli_complete import complete_audio, complete_of, whole_words
 from .cli_dataset import dataset, manifest
 from .cli_diff import diff
 from .cli_export import (
@@ -97,60 +90,20 @@ def _root(
 def analyze(
     stems: Annotated[Path, typer.Argument(help="Folder with the dry stems (WAV, FLAC, AIFF, OGG, MP3).")],
     mix: Annotated[Path, typer.Argument(help="The finished mix of these stems.", autocompletion=complete_audio)],
-    export: Annotated[
-        list[ExportFormat] | None,
-        typer.Option(help="Write a session for this DAW; may be given more than once.", rich_help_panel=SESSION_PANEL),
-    ] = None,
+    export: options.Export = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder to write to.", show_default="<mix name>.mixbridge", rich_help_panel=OUTPUT_PANEL),
     ] = None,
-    quality: Annotated[
-        Quality, typer.Option(help="How long to search.", rich_help_panel=SEARCH_PANEL)
-    ] = DEFAULT_QUALITY,
-    tolerance: Annotated[
-        float,
-        typer.Option(
-            help="Match loss that may be given up for a sparser graph.",
-            min=0.0,
-            max=10.0,
-            rich_help_panel=SEARCH_PANEL,
-        ),
-    ] = DEFAULT_TOLERANCE,
-    pruning: Annotated[
-        Pruning, typer.Option(help="How processors are chosen for removal.", rich_help_panel=SEARCH_PANEL)
-    ] = DEFAULT_PRUNING,
-    console: Annotated[
-        str,
-        typer.Option(
-            help="What may be found: full, lti, dmc, paper, or a .toml file of your own.",
-            autocompletion=complete_console,
-            rich_help_panel=SEARCH_PANEL,
-        ),
-    ] = DEFAULT_CONSOLE,
-    snap: Annotated[
-        bool,
-        typer.Option(
-            "--snap",
-            help="Round settings to numbers an engineer would dial, within their error bars.",
-            rich_help_panel=SEARCH_PANEL,
-        ),
-    ] = False,
-    plugins: Annotated[
-        str,
-        typer.Option(
-            help="Plugins of the session: a suite (jsfx, lsp, zam, pedalboard) or eq=lsp,*=jsfx.",
-            autocompletion=complete_suites,
-            rich_help_panel=SESSION_PANEL,
-        ),
-    ] = DEFAULT_SUITES,
+    quality: options.OfQuality = DEFAULT_QUALITY,
+    tolerance: options.Tolerance = DEFAULT_TOLERANCE,
+    pruning: options.OfPruning = DEFAULT_PRUNING,
+    console: options.OfConsole = DEFAULT_CONSOLE,
+    snap: options.Snap = False,
+    plugins: options.Plugins = DEFAULT_SUITES,
     allow_unverified: AllowUnverified = False,
-    seed: Annotated[
-        int, typer.Option(help="The same seed finds the same graph.", min=0, rich_help_panel=SEARCH_PANEL)
-    ] = 0,
-    device: Annotated[
-        str, typer.Option(help="Torch device of the search, such as cpu or cuda.", rich_help_panel=SEARCH_PANEL)
-    ] = "cpu",
+    seed: options.Seed = 0,
+    device: options.Device = "cpu",
     groups: Annotated[
         Path | None,
         typer.Option(
@@ -289,7 +242,7 @@ for look in (show, diff, render):
 for check in (verify, compare, measure, listen):
     app.command(rich_help_panel=CHECK_PANEL)(check)
 app.command("listen-results", rich_help_panel=CHECK_PANEL)(listen_results)
-for many in (manifest, dataset):
+for many in (batch, manifest, dataset):
     app.command(rich_help_panel=MANY_PANEL)(many)
 app.add_typer(plugins_app, name="plugins", rich_help_panel=CHECK_PANEL)
 lay_out_help(app)

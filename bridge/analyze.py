@@ -30,8 +30,6 @@ from .search.working_set import WorkingSet
 from .suites import choose_profiles
 from .tempo import TempoMap, read_tempo_map
 
-#: Holds what a stopped run needs to go on; gone when the run is complete.
-_WORK_FOLDER = UNFINISHED_FOLDER
 _CHECKPOINT_FILE = "search.json"
 
 #: Called with a phase, its share done (0 to 1) and a few words.
@@ -50,6 +48,8 @@ class AnalyzeSettings:
         What the sessions are to be like; their plugins are those of the search.
     tempo_map_path : Path or None
         MIDI file with the tempo of the song, from the first frame of the mix.
+    name : str
+        What the song is called; after its mix if empty.
     resume : bool
         Continue a run that was stopped.
     overwrite : bool
@@ -63,6 +63,7 @@ class AnalyzeSettings:
     end_s: float | None = None
     groups_path: Path | None = None
     tempo_map_path: Path | None = None
+    name: str = ""
     resume: bool = False
     overwrite: bool = False
 
@@ -163,6 +164,8 @@ def analyze(
         groups_path=chosen.groups_path,
         progress=lambda words, share: report("read", share, words),
     )
+    if chosen.name:
+        song = replace(song, name=chosen.name)
     work = _open_work(out, resume=chosen.resume)
     graph = _search(song, work, settings=_in_tempo(chosen, tempo, song), progress=report)
     if tempo is not None:
@@ -199,7 +202,7 @@ def check_output(folder: Path, *, resume: bool, overwrite: bool) -> None:
         raise OutputError(f"{folder}: is a file; choose another folder with --out")
     if not any(folder.iterdir()):
         return
-    if (folder / _WORK_FOLDER).is_dir():
+    if (folder / UNFINISHED_FOLDER).is_dir():
         if not resume and not overwrite:
             raise OutputError(f"{folder}: holds an unfinished run; add --resume to go on or --overwrite to start anew")
     elif (folder / GRAPH_FILE).is_file():
@@ -210,7 +213,7 @@ def check_output(folder: Path, *, resume: bool, overwrite: bool) -> None:
 
 
 def _open_work(out: Path, *, resume: bool) -> Path:
-    work = out / _WORK_FOLDER
+    work = out / UNFINISHED_FOLDER
     if work.exists() and not resume:
         shutil.rmtree(work)
     try:

@@ -636,8 +636,14 @@ def _mix_warnings(info: AudioInfo, audio: Audio) -> list[str]:
 # -------------------------------------------------------------------- loading
 
 
-def _list_stems(folder: Path, *, mix_path: Path) -> tuple[list[Path], list[str]]:
-    """Audio files of the stems folder without the mix, by name, and remarks."""
+def list_stems(folder: Path, *, mix_path: Path) -> tuple[list[Path], list[str]]:
+    """Audio files of the stems folder without the mix, by name, and remarks.
+
+    Raises
+    ------
+    AudioFileError
+        If there is no such folder, it cannot be listed or holds no audio.
+    """
     if not folder.exists():
         raise AudioFileError(f"{folder}: no such folder; name the folder that holds the stems")
     if not folder.is_dir():
@@ -789,7 +795,7 @@ def load_multitrack(
         If the groups file is malformed or names unknown stems.
     """
     report = progress or (lambda _text, _share: None)
-    paths, warnings = _list_stems(stems_dir, mix_path=mix_path)
+    paths, warnings = list_stems(stems_dir, mix_path=mix_path)
     mix = probe(mix_path)
     start_frame, frames = _window(mix, start_s=start_s, end_s=end_s)
     written = None if groups_path is None else read_groups(groups_path)

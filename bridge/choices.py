@@ -59,6 +59,12 @@ class Daw(StrEnum):
     ardour = "ardour"
 
 
+class Cluster(StrEnum):
+    """Schedulers that songs of a batch can be sent to."""
+
+    slurm = "slurm"
+
+
 #: Who rendered a session: our own hosts (empty), a DAW, or a user, who hands the render over.
 Host = Literal["", "reaper", "ardour", "given"]
 

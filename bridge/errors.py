@@ -135,6 +135,10 @@ class ManifestError(MixbridgeError, ValueError):
     """A list of songs is missing, malformed or names one twice; the message names the line."""
 
 
+class BatchError(MixbridgeError, RuntimeError):
+    """A batch cannot be run, or one of its songs was not finished; the message names what and the remedy."""
+
+
 class DawError(MixbridgeError, RuntimeError):
     """A DAW did not render a session; the message names the session and the remedy."""
 

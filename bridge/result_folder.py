@@ -7,7 +7,7 @@ from pathlib import Path
 FOLDER_SUFFIX = ".mixbridge"
 GRAPH_FILE, MATCH_FILE, REPORT_FILE = "graph.json", "match.wav", "report.html"
 
-#: What a run keeps while it is not finished.
+#: What a stopped run needs to go on; gone when the run is complete.
 UNFINISHED_FOLDER = ".unfinished"
 
 #: The render of a session by the plugins that are written in it.
