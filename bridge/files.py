@@ -1,4 +1,4 @@
-"""Writing files whole or not at all; no formats live here."""
+"""Writing files whole or not at all, and names of files as text; no formats live here."""
 
 from __future__ import annotations
 
@@ -51,3 +51,8 @@ def write_text_whole(path: Path, text: str) -> None:
     """Write UTF-8 text so that a reader sees the old file or the new one, never a part."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def printable(text: str) -> str:
+    """Names from a file system can hold halves of letters that UTF-8 cannot; they become question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")

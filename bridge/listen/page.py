@@ -9,10 +9,8 @@ import io
 import json
 import math
 from collections.abc import Callable, Sequence
-from importlib import resources
 from pathlib import Path
 
-import jinja2
 import numpy as np
 import soundfile
 from markupsafe import Markup
@@ -20,8 +18,8 @@ from markupsafe import Markup
 from ..audio import resample
 from ..errors import ListenError, OutputError
 from ..features import Signal
-from ..files import write_text_whole
-from ..verify.song import printable
+from ..files import printable, write_text_whole
+from ..webpage import self_contained_page
 from .ratings import FORMAT, HIGHEST_SCORE, SCHEMA_VERSION, csv_columns
 from .songs import ListenSettings, Trial, read_trial
 
@@ -171,27 +169,17 @@ def _page(trials: Sequence[Trial], packed: Sequence[Sequence[bytes]], settings: 
         "test": {"id": test_id, "title": printable(settings.title), "seed": settings.seed},
         "songs": key,
     }
-    script, style = (resources.files(__package__).joinpath(name).read_text("utf-8") for name in ("page.js", "page.css"))
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    html = environment.get_template("page.html").render(
-        title=printable(settings.title),
-        scale=SCALE,
-        highest=HIGHEST_SCORE,
-        songs=len(trials),
-        minutes=_minutes(trials),
-        key=base64.b64encode(json.dumps(test, ensure_ascii=True).encode("ascii")).decode("ascii"),
+    values = {
+        "title": printable(settings.title),
+        "scale": SCALE,
+        "highest": HIGHEST_SCORE,
+        "songs": len(trials),
+        "minutes": _minutes(trials),
+        "key": base64.b64encode(json.dumps(test, ensure_ascii=True).encode("ascii")).decode("ascii"),
         # Base64 has nothing that a page could mistake for mark-up.
-        sounds=Markup(json.dumps(sounds)),
-        style=Markup(style),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii"),
-    )
+        "sounds": Markup(json.dumps(sounds)),
+    }
+    html = self_contained_page(__package__ or "", values, scripts=("page.js",), styles=("page.css",))
     return html, test_id
 
 

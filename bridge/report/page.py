@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
-import jinja2
 import numpy as np
 import numpy.typing as npt
-from markupsafe import Markup
 
 from ..features import integrated_loudness_lufs
-from ..files import write_text_whole
+from ..files import printable, write_text_whole
 from ..graph import MixGraph
 from ..processors.equations import gain_to_db
 from ..processors.specs import CHAIN_ORDER, SPECS
 from ..verify.results import Verification
+from ..webpage import data_uri, self_contained_page
 from .cards import cards_of
 from .drawing import draw_graph
 from .plain import summary_points
@@ -28,7 +24,7 @@ from .real import DASH, loss_figure, real_section
 from .scales import clock
 from .sheet import settings_sheet, sheet_markdown
 from .sound import SoundLevels, Sounds, compress
-from .spectra import MOST_PICTURED, Spectra, data_uri, spectra_of
+from .spectra import MOST_PICTURED, Spectra, spectra_of
 from .strips import SPECTRUM_RANGE_DB
 from .traces import Traces
 from .words import describe_tempo, level_text
@@ -123,65 +119,51 @@ def write_report(
     gains_db = _matching_gains_db({"target": target, "match": match, **others}, graph.sample_rate_hz)
     players = _players(sounds, verified, gains_db)
     spectra = _spectra(graph, target, match, players=players, others=others)
-    script, style = (_inside(names) for names in (_SCRIPTS, _STYLES))
-    shown = sheet_markdown(graph)
-    html = (
-        _environment()
-        .get_template("page.html")
-        .render(
-            graph=graph,
-            notes=list(dict.fromkeys([*map(_printable, warnings), *graph.provenance.notes])),
-            facts=_facts(graph, spectra.duration_s),
-            headline=_headline(graph, sounds),
-            summary=summary_points(
-                graph,
-                closeness=_difference_text(sounds),
-                target=spectra.target,
-                match=spectra.match,
-                verified=[v.result for v in verified],
-            ),
-            losses=_losses(graph),
-            pruned=_pruned(graph),
-            drawing=draw_graph(graph),
-            cards=cards_of(graph, traces=traces or Traces(), duration_s=spectra.duration_s),
-            sheet=settings_sheet(graph),
-            markdown=shown,
-            markdown_file=data_uri("text/markdown", shown.encode("utf-8", "replace")),
-            players=players,
-            verified=[real_section(v.result, player=len(_PLAYER_TITLES) + n) for n, v in enumerate(verified)],
-            sounds=sounds,
-            difference=_difference_text(sounds),
-            spectra=spectra,
-            spectrum_range=f"{SPECTRUM_RANGE_DB:.0f}",
-            clock=clock(spectra.duration_s),
-            anchors={channel.id: f"channel-{index}" for index, channel in enumerate(graph.channels())},
-            style=Markup(style),
-            script=Markup(script),
-            script_hash=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii"),
-        )
-    )
+    values = {
+        **_page_words(graph, sounds, spectra, verified),
+        **_page_parts(graph, traces or Traces(), duration_s=spectra.duration_s),
+        "notes": list(dict.fromkeys([*map(printable, warnings), *graph.provenance.notes])),
+        "players": players,
+        "verified": [real_section(v.result, player=len(_PLAYER_TITLES) + n) for n, v in enumerate(verified)],
+        "sounds": sounds,
+        "spectra": spectra,
+        "clock": clock(spectra.duration_s),
+    }
+    filters = {"to_db": lambda factor: -gain_to_db(factor)}
+    package = __package__ or ""
+    html = self_contained_page(package, values, scripts=_SCRIPTS, styles=_STYLES, filters=filters)
     write_text_whole(path, html)
 
 
-def _inside(names: Sequence[str]) -> str:
-    return "".join(resources.files(__package__).joinpath(name).read_text("utf-8") for name in names)
+def _page_words(graph: MixGraph, sounds: Sounds, spectra: Spectra, verified: Sequence[Verified]) -> dict[str, object]:
+    """What the page says before and beside its pictures."""
+    results = [v.result for v in verified]
+    closeness = _difference_text(sounds)
+    return {
+        "facts": _facts(graph, spectra.duration_s),
+        "headline": _headline(graph, sounds),
+        "difference": closeness,
+        "summary": summary_points(
+            graph, closeness=closeness, target=spectra.target, match=spectra.match, verified=results
+        ),
+    }
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["to_db"] = lambda factor: -gain_to_db(factor)
-    return environment
-
-
-def _printable(text: str) -> str:
-    """Names from a file system can hold halves of letters that UTF-8 cannot; they become question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+def _page_parts(graph: MixGraph, traces: Traces, *, duration_s: float) -> dict[str, object]:
+    """What the page shows of the graph: drawing, strips, sheet and tables."""
+    markdown = sheet_markdown(graph)
+    return {
+        "graph": graph,
+        "anchors": {channel.id: f"channel-{index}" for index, channel in enumerate(graph.channels())},
+        "drawing": draw_graph(graph),
+        "cards": cards_of(graph, traces=traces, duration_s=duration_s),
+        "spectrum_range": f"{SPECTRUM_RANGE_DB:.0f}",
+        "sheet": settings_sheet(graph),
+        "markdown": markdown,
+        "markdown_file": data_uri("text/markdown", markdown.encode("utf-8", "replace")),
+        "losses": _losses(graph),
+        "pruned": _pruned(graph),
+    }
 
 
 # --------------------------------------------------------------------------- words

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from ..webpage import data_uri
 from . import pictures
 from .pictures import Spectrogram
 from .scales import Tick, frequency_ticks, time_ticks
@@ -49,11 +49,6 @@ class Spectra:
     duration_s: float
     target: Spectrogram
     match: Spectrogram
-
-
-def data_uri(mime: str, data: bytes) -> str:
-    """A file as an address that the page carries itself."""
-    return f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def spectra_of(

@@ -21,6 +21,7 @@ from ...exporters.reaper.project import export_reaper
 from ...exporters.writer import ExportJob
 from ..choices import ExportFormat
 from ..errors import MixbridgeError, ParameterError, PluginError
+from ..files import printable
 from ..graph import Loss, MixGraph, Processor
 from ..hosting.pool import PluginPool
 from ..result_folder import GRAPH_FILE
@@ -32,7 +33,7 @@ from .polished import Polished, PolishedNode
 from .realise import RenderOptions
 from .results import Verification
 from .settings import Progress, VerifySettings
-from .song import printable, read_target
+from .song import read_target
 
 #: Sessions of polished graphs lie in this folder beside the graph, one folder a format.
 POLISHED_FOLDER = "polished"

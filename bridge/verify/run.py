@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..choices import Daw
 from ..errors import MixbridgeError, VerifyError
+from ..files import printable
 from ..hosting.pool import PluginPool
 from .daw.known import daw_renderer
 from .daw.renderer import DawRenderer
@@ -20,7 +21,7 @@ from .locate import OWN_KINDS, Job, find_jobs
 from .polish import polish_job
 from .results import ObstacleResult, Verification
 from .settings import Progress, VerifySettings
-from .song import printable, verify_job
+from .song import verify_job
 
 _log = logging.getLogger(__name__)
 

@@ -16,6 +16,7 @@ from ...exporters.chain import Source
 from ..audio import AudioInfo, probe, read_audio, resampled_frames, write_wav
 from ..errors import GraphError, VerifyError
 from ..features import OCTAVE_CENTRES_HZ, Signal, features
+from ..files import printable
 from ..graph import STEMS_SOURCE, Stem
 from ..hosting.pool import PluginPool
 from ..render import render_graph
@@ -38,11 +39,6 @@ _MISSING_S = 0.1
 
 #: What the search noted holds for this target when the graph's render agrees with it to this (in L_a).
 _SAME_LOSS = 0.002
-
-
-def printable(text: str) -> str:
-    """Names from a file system can hold halves of letters that UTF-8 cannot; they become question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def verify_job(
