@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from . import cli_options as options
 from .bridge.choices import (
@@ -295,4 +296,6 @@ class _Display:
         self._ended += 1
         self._bar.update(self._all, completed=self._ended)
         words = status.error if status.state == "failed" else _duration(status.times.total_s)
-        complain(f"[{self._ended}/{self._total}] {status.name}: {status.state}, {words}")
+        line = f"mixbridge: [{self._ended}/{self._total}] {status.name}: {status.state}, {words}"
+        # Through the bars' own console, which keeps them below it.
+        self._bar.console.print(Text(line), soft_wrap=True)

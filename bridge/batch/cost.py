@@ -3,10 +3,12 @@
 The search looks at a part of a song, and its work grows with the channels; reading, rendering and
 verifying go through all of it. So the CPU time of a song is modelled as::
 
-    start + tracks * (search * min(audio, heard) / heard + pass * audio)
+    song + tracks * (track + search * min(audio, heard) / heard + pass * audio)
 
-with `audio` in seconds and `heard` the longest part that a search of this quality listens to.
-The figures are from one core of a 2.5 GHz server; songs that are done tell how this machine compares.
+with `audio` in seconds and `heard` the longest part that a search of this quality listens to. The
+figures are for the full console: five songs and five recovery mixes at standard quality took 41 to
+64 s CPU a track (benchmarks/results, songs and scaling), excerpts of 5 s in draft 7 to 11 s (batch).
+Songs that are done tell how this machine, this console and these songs compare.
 """
 
 from __future__ import annotations
@@ -20,11 +22,15 @@ from ..search.search import EFFORTS
 from .plan import PlannedSong
 from .settings import SongSettings
 
-#: Work of a process before and after a song (s CPU): loading everything, where it is not kept loaded.
-START_S = 9.0
+#: Work for a song however small (s CPU): its report, its verification.
+SONG_S = 3.0
 
-#: Search of one track (s CPU) over all that the search listens to, by quality.
-SEARCH_S = {Quality.draft: 6.0, Quality.standard: 34.0, Quality.best: 250.0}
+#: Work for a track however short (s CPU): where its settings begin.
+TRACK_S = 6.0
+
+#: Search of one track (s CPU) over all that the search listens to, by quality. That of "best" is not
+#: measured, but scaled from "standard" by its steps.
+SEARCH_S = {Quality.draft: 12.0, Quality.standard: 34.0, Quality.best: 250.0}
 
 #: Reading, rendering, exporting and verifying one track (s CPU for each second of it).
 PASS_S = 0.06
@@ -32,8 +38,8 @@ PASS_S = 0.06
 #: Memory of a process (MB): what is loaded, and what each track needs.
 START_MB, TRACK_MB = 1000.0, 250.0
 
-#: Gain of each core of a process beyond its first: part of the work is not split.
-EXTRA_CORE_GAIN = 0.3
+#: Gain of each core of a process beyond its first: little of the work of a short song is split.
+EXTRA_CORE_GAIN = 0.15
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ def model_cpu_s(*, audio_s: float, tracks: int, quality: str) -> float:
     """CPU time of a song by the model (s)."""
     heard_s = EFFORTS[quality].evaluated_s
     search_s = SEARCH_S[Quality(quality)] * min(audio_s, heard_s) / heard_s
-    return START_S + tracks * (search_s + PASS_S * audio_s)
+    return SONG_S + tracks * (TRACK_S + search_s + PASS_S * audio_s)
 
 
 def estimate(planned: Sequence[PlannedSong], settings: SongSettings, *, workers: int, threads: int) -> Estimate:
