@@ -43,6 +43,9 @@ PARTS = (0.3, 0.5, 0.7)
 #: Where the part of a demo song begins (s): everything plays by then.
 DEMO_START_S = 8.0
 
+#: Until the first song begins (s): everything is loaded.
+START_S = 20.0
+
 OPTIONS = ("--export", "reaper", "--quality", "draft")
 
 
@@ -87,12 +90,12 @@ def run(manifest: Path, out: Path, *, workers: int | None = None) -> tuple[float
 
 
 def run_killed(manifest: Path, out: Path, *, kills: int, within_s: float, seed: int) -> dict[str, Any]:
-    """A batch that is killed so many times; the moments are spread over the time that is left of it."""
+    """A batch that is killed so many times, and then left alone."""
     chosen = random.Random(seed)
     moments_s: list[float] = []
-    for number in range(kills):
-        # In shares of what is left, so that no kill comes after the end; not while nothing is begun yet.
-        moment_s = chosen.uniform(0.1, 0.9) * max(within_s - sum(moments_s), 20.0) / (kills - number) + 20.0
+    for _ in range(kills):
+        # Some time to begin, and shares that never add up to the end.
+        moment_s = START_S + chosen.uniform(0.1, 0.9) * within_s / (kills + 1)
         process = subprocess.Popen(command(manifest, out), stdout=subprocess.DEVNULL, start_new_session=True)
         try:
             process.wait(timeout=moment_s)
