@@ -82,7 +82,12 @@ def batch(
         int | None, typer.Option(help="Songs at once.", min=1, show_default="by cores and memory")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="Threads for each song.", min=1, show_default="cores shared out")
+        int | None,
+        typer.Option(
+            help="Threads for each song; with another number losses differ in their eighth digit.",
+            min=1,
+            show_default="cores shared out",
+        ),
     ] = None,
     time_limit_min: Annotated[
         float | None, typer.Option(help="Minutes that a song may take.", min=0.01, show_default="no limit")
