@@ -18,7 +18,6 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from mixbridge.bridge.analyze import WORK_FOLDER
 from mixbridge.bridge.batch.cost import estimate, model_cpu_s
 from mixbridge.bridge.batch.keys import input_paths, look_at, song_key
 from mixbridge.bridge.batch.local import Working
@@ -27,6 +26,7 @@ from mixbridge.bridge.batch.plan import plan
 from mixbridge.bridge.batch.settings import SongSettings
 from mixbridge.bridge.batch.status import SongPlace
 from mixbridge.bridge.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_USER_ERROR, OutputError, ParameterError
+from mixbridge.bridge.result_folder import UNFINISHED_FOLDER
 from mixbridge.bridge.verify.results import Verification
 from mixbridge.cli import app
 
@@ -297,7 +297,7 @@ def begun(home: Path, songs: list[Song], settings: SongSettings, tmp_path: Path)
 
 
 def searching(out: Path) -> bool:
-    return (out / "one.mixbridge" / WORK_FOLDER / "search.json").is_file()
+    return (out / "one.mixbridge" / UNFINISHED_FOLDER / "search.json").is_file()
 
 
 @pytest.mark.slow
