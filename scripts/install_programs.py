@@ -53,17 +53,24 @@ def obstacle(packages: list[str]) -> str:
     return ""
 
 
-def install(packages: list[str]) -> bool:
-    """Install packages, with a fresh list where the present one does not have them."""
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+def install(packages: list[str]) -> list[str]:
+    """Install packages, with a fresh list where the present one does not have them; returns those that failed."""
+    if _apt_get(packages):
+        return []
+    subprocess.run(["apt-get", "update", "-qq"], env=_environment(), stdout=subprocess.DEVNULL, check=False)
+    if _apt_get(packages):
+        return []
+    # One that is not to be had must not cost the others.
+    return [name for name in packages if not _apt_get([name])]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+
+
+def _apt_get(packages: list[str]) -> bool:
     command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
-    for refresh in (False, True):
-        if refresh:
-            subprocess.run(["apt-get", "update", "-qq"], env=environment, stdout=subprocess.DEVNULL, check=False)
-        done = subprocess.run(command, env=environment, capture_output=True, check=False)
-        if done.returncode == 0:
-            return True
-    return False
+    return subprocess.run(command, env=_environment(), capture_output=True, check=False).returncode == 0
 
 
 def main() -> int:
@@ -71,14 +78,13 @@ def main() -> int:
     wanted = missing()
     if not wanted:
         return 0
-    names = ", ".join(wanted)
     reason = obstacle(wanted)
     if not reason:
-        say(f"installing {names}")
-        if install(wanted):
-            return 0
+        say(f"installing {', '.join(wanted)}")
+        wanted = install(wanted)
         reason = "apt-get failed"
-    say(f"{names} not installed: {reason}; tests that need it skip")
+    if wanted:
+        say(f"{', '.join(wanted)} not installed: {reason}; tests that need it skip")
     return 0
 
 

@@ -26,6 +26,8 @@ LONG_FILES = (
     "test_documentation",
     "test_recovery",
     "test_identify",
+    "test_batch_slurm",
+    "test_batch",
     "test_profiles",
     "test_pedalboard_export",
     "test_verify",
