@@ -73,7 +73,7 @@ def result(song: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) ->
 def test_the_folder_holds_what_the_readme_promises(result: tuple[Path, dict[str, object]]) -> None:
     folder, _ = result
     names = {p.name for p in folder.iterdir()}
-    assert names == {"graph.json", "match.wav", "report.html", "export.json", "reaper"}
+    assert names == {"graph.json", "match.wav", "report.html", "traces.json", "export.json", "reaper"}
     assert len(list((folder / "reaper").glob("*.rpp"))) == 1
     # The stems, and the finished mix to compare with.
     assert {p.stem for p in (folder / "reaper" / "Media").iterdir()} == {*STEMS, "mix"}
