@@ -155,7 +155,7 @@ def analyze(
 
     Files
     -----
-    Into the folder: graph.json, match.wav, report.html, and a folder for each session.
+    Into the folder: graph.json, match.wav, report.html, traces.json, and a folder for each session.
     """
     with errors_for_people(when_stopped=_WHEN_STOPPED):
         # Imported here: torch takes seconds to load, and --help must not.
