@@ -165,15 +165,21 @@ class Cluster:
 
 
 def kill_job(number: str) -> None:
-    """Kill the processes of a job: those that look after its steps, and what these have started."""
-    for process in psutil.process_iter(["cmdline"]):
-        title = " ".join(process.info["cmdline"] or ())
-        if title.startswith(f"slurmstepd: [{number}."):
+    """Kill the processes of a job, all at once: those that look after its steps, and what these have started."""
+    keepers = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if " ".join(process.info["cmdline"] or ()).startswith(f"slurmstepd: [{number}.")
+    ]
+    # Held still first: who looks after one step would report that another has failed, which no power cut lets it.
+    for process in keepers:
+        with suppress(psutil.NoSuchProcess):
+            process.suspend()
+    for process in keepers:
+        with suppress(psutil.NoSuchProcess):
             for each in [*process.children(recursive=True), process]:
-                try:
+                with suppress(psutil.NoSuchProcess):
                     each.kill()
-                except psutil.NoSuchProcess:
-                    continue
 
 
 @contextmanager
