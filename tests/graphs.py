@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
-from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, Processor, Stem, VolumePoint
+from collections.abc import Sequence
+from itertools import pairwise
+
+from mixbridge.bridge.graph import Bus, Edge, Master, MixGraph, Node, Processor, Provenance, Stem, VolumePoint
 from mixbridge.bridge.processors.specs import spec_of
 
 RATE_HZ = 44100
 FRAMES = 3 * RATE_HZ
 
 Chain = list[tuple[str, dict[str, float]]]
+
+
+class GraphBuilder:
+    """A graph channel by channel, of nodes that were made by hand."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.edges: list[Edge] = []
+
+    def channel(self, node: Node, *, into: str | None, chain: Sequence[Processor] = ()) -> None:
+        self.nodes += [node, *chain]
+        ids = [node.id, *(p.id for p in chain), *([into] if into else [])]
+        self.edges += [Edge(source=a, target=b) for a, b in pairwise(ids)]
+
+    def build(
+        self, *, name: str = "A song", rate_hz: int = RATE_HZ, frames: int = 0, provenance: Provenance | None = None
+    ) -> MixGraph:
+        return MixGraph(
+            name=name,
+            sample_rate_hz=rate_hz,
+            frames=frames,
+            nodes=self.nodes,
+            edges=self.edges,
+            provenance=provenance or Provenance(),
+        )
 
 
 def graph(

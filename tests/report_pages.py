@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,6 @@ from mixbridge.bridge.graph import (
     Loss,
     Master,
     MixGraph,
-    Node,
     PanPoint,
     Processor,
     Provenance,
@@ -27,6 +24,8 @@ from mixbridge.bridge.render import render_graph
 from mixbridge.bridge.report.page import Verified, write_report
 from mixbridge.bridge.report.traces import TraceMeter, Traces
 from mixbridge.bridge.verify.results import LossResult, NodeResult, Verification
+
+from .graphs import GraphBuilder
 
 RATE_HZ = 44100
 SECONDS = 6.0
@@ -40,14 +39,7 @@ def _processor(kind: str, node_id: str, *, mix: float = 1.0, lost: float = 0.01,
 def band_graph() -> MixGraph:
     """Three tracks, a group, a return with a send, and the master; every kind of figure is somewhere."""
     frames = round(SECONDS * RATE_HZ)
-    nodes: list[Node] = []
-    edges: list[Edge] = []
-
-    def channel(node: Node, into: str | None, chain: Sequence[Processor] = ()) -> None:
-        nodes.extend([node, *chain])
-        ids = [node.id, *(p.id for p in chain), *([into] if into else [])]
-        edges.extend(Edge(source=a, target=b) for a, b in pairwise(ids))
-
+    band = GraphBuilder()
     kick = [
         _processor("eq", "kick-eq", highpass_hz=40.0, bell2_hz=300.0, bell2_db=-6.0, high_shelf_db=3.0, lost=0.2),
         _processor("compressor", "kick-comp", threshold_db=-24.0, ratio=4.0, makeup_db=3.0, attack_ms=5.0),
@@ -58,22 +50,19 @@ def band_graph() -> MixGraph:
     echo = _processor(
         "delay", "keys-delay", mix=0.3, tap1_level_db=-6.0, tap1_time_ms=250.0, tap2_level_db=-12.0, tap2_pan=0.7
     )
-    channel(Stem(id="kick", name="Kick", file="kick.wav", polarity=-1), "drums", kick)
-    channel(
-        Stem(id="hats", name="Hats", file="hats.wav"),
-        "drums",
-        [_processor("gate", "hats-gate", threshold_db=-30.0, ratio=4.0)],
-    )
-    channel(Stem(id="keys", name="Keys", file="keys.wav", volume=rides, pan=pans), "master", [echo])
-    channel(Bus(id="drums", name="Drums"), "master")
-    channel(Bus(id="room", name="Room"), "master", [_processor("reverb", "room-reverb", level_db=-6.0, decay_s=1.2)])
-    channel(Master(), None, [_processor("limiter", "master-limiter", gain_db=3.0, ceiling_db=-6.0)])
-    edges.append(Edge(source="keys-delay", target="room", send_db=-9.0))
+    band.channel(Stem(id="kick", name="Kick", file="kick.wav", polarity=-1), into="drums", chain=kick)
+    gate = _processor("gate", "hats-gate", threshold_db=-30.0, ratio=4.0)
+    band.channel(Stem(id="hats", name="Hats", file="hats.wav"), into="drums", chain=[gate])
+    band.channel(Stem(id="keys", name="Keys", file="keys.wav", volume=rides, pan=pans), into="master", chain=[echo])
+    band.channel(Bus(id="drums", name="Drums"), into="master")
+    room = _processor("reverb", "room-reverb", level_db=-6.0, decay_s=1.2)
+    band.channel(Bus(id="room", name="Room"), into="master", chain=[room])
+    limiter = _processor("limiter", "master-limiter", gain_db=3.0, ceiling_db=-6.0)
+    band.channel(Master(), into=None, chain=[limiter])
+    band.edges.append(Edge(source="keys-delay", target="room", send_db=-9.0))
     loss = Loss(plain_sum=1.2, gain_pan=0.9, console=0.5, pruned=0.31, reference=0.3)
     provenance = Provenance(loss=loss, console_processors=40, quality="draft", pruned_ratio={"eq": 0.5})
-    return MixGraph(
-        name="A band", sample_rate_hz=RATE_HZ, frames=frames, nodes=nodes, edges=edges, provenance=provenance
-    )
+    return band.build(name="A band", frames=frames, provenance=provenance)
 
 
 def band_stem(stem: Stem) -> np.ndarray:

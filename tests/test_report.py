@@ -7,9 +7,7 @@ import io
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
 from html.parser import HTMLParser
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +36,8 @@ from mixbridge.bridge.processors.specs import CHAIN_ORDER, SPECS, Parameter, Pro
 from mixbridge.bridge.report import drawing, pictures, sound, words
 from mixbridge.bridge.report.page import DASH, write_report
 
+from .graphs import GraphBuilder
+
 RATE_HZ = 44100
 HOSTILE = "<script>alert(1)</script>"
 QUOTED = "a\"b'c & <i>#kick"
@@ -65,26 +65,6 @@ def example_chain(prefix: str) -> list[Processor]:
         "limiter": {"gain_db": 3.0, "ceiling_db": -1.0},
     }
     return [processor(kind, id=f"{prefix}-{kind}", **settings[kind]) for kind in CHAIN_ORDER]
-
-
-class GraphBuilder:
-    def __init__(self) -> None:
-        self.nodes: list[Node] = []
-        self.edges: list[Edge] = []
-
-    def channel(self, node: Node, *, into: str | None, chain: Sequence[Processor] = ()) -> None:
-        self.nodes += [node, *chain]
-        ids = [node.id, *(p.id for p in chain), *([into] if into else [])]
-        self.edges += [Edge(source=a, target=b) for a, b in pairwise(ids)]
-
-    def build(self, *, name: str = "A song", rate_hz: int = RATE_HZ, provenance: Provenance | None = None) -> MixGraph:
-        return MixGraph(
-            name=name,
-            sample_rate_hz=rate_hz,
-            nodes=self.nodes,
-            edges=self.edges,
-            provenance=provenance or Provenance(),
-        )
 
 
 def example_graph(*, provenance: Provenance | None = None) -> MixGraph:

@@ -6,15 +6,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ..graph import MixGraph, Processor, Stem
-from ..processors.specs import BELLS, DELAY_TAPS, MIX, Parameter, spec_of
+from ..processors.specs import MIX, Parameter, spec_of
 from .words import (
-    AUDIBLE_DB,
     ChannelKind,
     change_text,
     channel_kind,
+    cuts_in_words,
     describe_alignment,
     describe_pan,
     describe_volume,
+    eq_sections_in_words,
     frequency_text,
     level_text,
     pan_text,
@@ -22,6 +23,7 @@ from .words import (
     ratio_text,
     send_words,
     short_label,
+    sounding_taps,
     time_text,
 )
 
@@ -129,29 +131,16 @@ def _each(processor_type: str, p: Mapping[str, float]) -> Iterator[tuple[str, st
 
 
 def _equalizer(processor_type: str, p: Mapping[str, float]) -> Iterator[tuple[str, str]]:
-    spec = spec_of(processor_type)
-    if p["highpass_hz"] != spec.parameter("highpass_hz").off_at:
-        yield "High-pass", frequency_text(p["highpass_hz"])
-    bells = sorted((f"bell{n}" for n in range(1, BELLS + 1)), key=lambda band: p[f"{band}_hz"])
-    for band, name in (("low_shelf", "Low shelf"), *((bell, "Bell") for bell in bells), ("high_shelf", "High shelf")):
-        if abs(p[f"{band}_db"]) >= AUDIBLE_DB:
-            at = f"{frequency_text(p[f'{band}_hz'])}, Q {p[f'{band}_q']:.2g}"
-            yield name, f"{change_text(p[f'{band}_db'])} at {at}"
-    if p["lowpass_hz"] != spec.parameter("lowpass_hz").off_at:
-        yield "Low-pass", frequency_text(p["lowpass_hz"])
+    for section in eq_sections_in_words(p):
+        value = f"{section.gain} at {section.frequency}, {section.q}" if section.gain else section.frequency
+        yield section.name.capitalize(), value
 
 
 def _delay(processor_type: str, p: Mapping[str, float]) -> Iterator[tuple[str, str]]:
     spec = spec_of(processor_type)
-    for n in range(1, DELAY_TAPS + 1):
-        if p[f"tap{n}_level_db"] == spec.parameter(f"tap{n}_level_db").off_at:
-            continue
-        parts = [time_text(p[f"tap{n}_time_ms"]), level_text(p[f"tap{n}_level_db"]), pan_text(p[f"tap{n}_pan"])]
-        for name, words in (("low_cut", "low cut"), ("high_cut", "high cut")):
-            cut = spec.parameter(f"tap{n}_{name}_hz")
-            if p[cut.name] != cut.off_at:
-                parts.append(f"{words} {frequency_text(p[cut.name])}")
-        yield f"Tap {n}", ", ".join(parts)
+    for tap in sounding_taps(p):
+        parts = [time_text(p[f"{tap}time_ms"]), level_text(p[f"{tap}level_db"]), pan_text(p[f"{tap}pan"])]
+        yield f"Tap {tap.removeprefix('tap').removesuffix('_')}", ", ".join([*parts, *cuts_in_words(spec, p, tap)])
 
 
 _LINES = {"eq": _equalizer, "delay": _delay}

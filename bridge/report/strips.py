@@ -13,11 +13,11 @@ import scipy.signal
 from ..graph import MixGraph, Processor
 from ..processors.laws import law_of
 from ..processors.reference import apply_processor, reverb_length
-from ..processors.specs import DELAY_TAPS, SILENT_LEVEL_DB
+from ..processors.specs import SILENT_LEVEL_DB
 from .drawing import CURVE_HEIGHT, CURVE_WIDTH, Curve, draw_curve, draw_pan, draw_ride, octave_share, path_of
 from .scales import Tick, clock, frequency_ticks, time_ticks
 from .traces import SPECTRUM_EDGES_HZ, NodeTrace
-from .words import frequency_text, level_text, time_text
+from .words import frequency_text, level_text, sounding_taps, time_text
 
 #: The spectrum behind an equalizer's curve: its loudest band and what lies so far (dB) below it.
 SPECTRUM_RANGE_DB = 54.0
@@ -143,23 +143,17 @@ def _reduction(reduction_db: Sequence[float], *, duration_s: float) -> Figure:
 
 def _taps(processor: Processor) -> list[Figure]:
     """Echoes: a stroke up for what the left hears of a tap and one down for the right."""
-    p, strokes, texts, last_ms = processor.parameters, "", [], 0.0
-    half = 0.5 * CURVE_HEIGHT
-    for tap in (f"tap{n}_" for n in range(1, DELAY_TAPS + 1)):
-        if p[f"{tap}level_db"] <= SILENT_LEVEL_DB:
-            continue
-        last_ms = max(last_ms, p[f"{tap}time_ms"])
-        texts.append(f"{time_text(p[f'{tap}time_ms'])} at {level_text(p[f'{tap}level_db'])}")
-    if not texts:
+    p, taps = processor.parameters, sounding_taps(processor.parameters)
+    if not taps:
         return []
-    end_s = 1.1 * last_ms / 1000.0
-    for tap in (f"tap{n}_" for n in range(1, DELAY_TAPS + 1)):
-        if p[f"{tap}level_db"] <= SILENT_LEVEL_DB:
-            continue
-        x = CURVE_WIDTH * p[f"{tap}time_ms"] / (1000.0 * end_s)
-        height = half * (1.0 - min(p[f"{tap}level_db"], 0.0) / SILENT_LEVEL_DB)
+    strokes, texts, half = "", [], 0.5 * CURVE_HEIGHT
+    end_s = 1.1 * max(p[f"{tap}time_ms"] for tap in taps) / 1000.0
+    for tap in taps:
+        level_db, time_ms = p[f"{tap}level_db"], p[f"{tap}time_ms"]
+        height = half * (1.0 - min(level_db, 0.0) / SILENT_LEVEL_DB)
         left, right = (height * min(1.0, 1.0 + sign * p[f"{tap}pan"]) for sign in (-1.0, 1.0))
-        strokes += f"M{x:.1f} {half - left:.1f}V{half + right:.1f}"
+        strokes += f"M{CURVE_WIDTH * time_ms / (1000.0 * end_s):.1f} {half - left:.1f}V{half + right:.1f}"
+        texts.append(f"{time_text(time_ms)} at {level_text(level_db)}")
     grid = f"M0 {half:g}h{CURVE_WIDTH:g}M0.5 0v{CURVE_HEIGHT:g}"
     y = (Tick(88.0, "L"), Tick(12.0, "R"))
     label = f"Echoes, left up and right down: {'; '.join(texts)}"
@@ -193,9 +187,14 @@ def _wet_response(processor: Processor, *, sample_rate_hz: int) -> npt.NDArray[n
     return apply_processor(processor.type, click, parameters=settings, sample_rate_hz=sample_rate_hz, law=processor.law)
 
 
+def _to_come(response: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Energy of both channels from each moment to the end."""
+    return np.asarray(np.cumsum(np.sum(np.square(response), axis=0)[::-1])[::-1])
+
+
 def _audible(response: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The response up to where hardly anything is to come."""
-    to_come = np.cumsum(np.sum(np.square(response), axis=0)[::-1])[::-1]
+    to_come = _to_come(response)
     heard = to_come > to_come[0] * 10.0 ** (-_LEVEL_RANGE_DB / 10.0)
     return response[:, : max(int(np.count_nonzero(heard)), 2)]
 
@@ -208,7 +207,7 @@ def _highs(response: npt.NDArray[np.float64], *, sample_rate_hz: int) -> npt.NDA
 
 def _remaining_db(response: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
     """Energy still to come, in dB of all of it, at evenly spaced moments; None for silence."""
-    to_come = np.cumsum(np.sum(np.square(response), axis=0)[::-1])[::-1]
+    to_come = _to_come(response)
     if to_come[0] <= 0.0:
         return None
     moments = np.linspace(0, len(to_come) - 1, _DECAY_POINTS).round().astype(int)

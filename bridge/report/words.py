@@ -299,18 +299,47 @@ def _audible(change_db: float, mix: float) -> bool:
     return abs(db_effect(mix * db_to_gain(change_db) + 1.0 - mix)) >= AUDIBLE_DB
 
 
+@dataclass(frozen=True)
+class EqSection:
+    """A section of an equalizer in words; passes have neither `gain` nor `q`."""
+
+    name: str
+    frequency: str
+    gain: str = ""
+    q: str = ""
+
+
+def eq_sections_in_words(p: Mapping[str, float], *, mix: float = 1.0) -> list[EqSection]:
+    """The sections that do something beside the dry share: high-pass, bands from low to high, low-pass."""
+    bells = sorted((f"bell{n}" for n in range(1, BELLS + 1)), key=lambda band: p[f"{band}_hz"])
+    bands = [
+        EqSection(
+            "bell" if band in bells else band.replace("_", " "),
+            frequency_text(p[f"{band}_hz"]),
+            change_text(p[f"{band}_db"]),
+            f"Q {p[f'{band}_q']:.2g}",
+        )
+        for band in ("low_shelf", *bells, "high_shelf")
+        if _audible(p[f"{band}_db"], mix)
+    ]
+    passes = {
+        name: [EqSection(words, frequency_text(p[name]))] if not _is_off(EQ.parameter(name), p[name]) else []
+        for name, words in (("highpass_hz", "high-pass"), ("lowpass_hz", "low-pass"))
+    }
+    return [*passes["highpass_hz"], *bands, *passes["lowpass_hz"]]
+
+
+def sounding_taps(p: Mapping[str, float]) -> list[str]:
+    """Prefixes, such as "tap2_", of a delay's taps that are on, by number."""
+    taps = (f"tap{n}_" for n in range(1, DELAY_TAPS + 1))
+    return [tap for tap in taps if not _is_off(DELAY.parameter(f"{tap}level_db"), p[f"{tap}level_db"])]
+
+
 def _eq(p: Mapping[str, float], mix: float) -> str:
-    parts = []
-    if not _is_off(EQ.parameter("highpass_hz"), p["highpass_hz"]):
-        parts.append(f"high-pass {frequency_text(p['highpass_hz'])}")
-    bands = sorted((f"bell{n}" for n in range(1, BELLS + 1)), key=lambda band: p[f"{band}_hz"])
-    for band in ("low_shelf", *bands, "high_shelf"):
-        if _audible(p[f"{band}_db"], mix):
-            name = "bell" if band in bands else band.replace("_", " ")
-            at = f"{frequency_text(p[f'{band}_hz'])} (Q {p[f'{band}_q']:.2g})"
-            parts.append(f"{name} {change_text(p[f'{band}_db'])} at {at}")
-    if not _is_off(EQ.parameter("lowpass_hz"), p["lowpass_hz"]):
-        parts.append(f"low-pass {frequency_text(p['lowpass_hz'])}")
+    parts = [
+        f"{s.name} {s.gain} at {s.frequency} ({s.q})" if s.gain else f"{s.name} {s.frequency}"
+        for s in eq_sections_in_words(p, mix=mix)
+    ]
     return f"EQ: {'; '.join(parts) or 'flat'}"
 
 
@@ -384,7 +413,8 @@ def _gain_pan(p: Mapping[str, float], mix: float) -> str:
     return text[0].upper() + text[1:] if text else "Gain/pan: unchanged"
 
 
-def _cuts(spec: ProcessorSpec, p: Mapping[str, float], prefix: str = "") -> list[str]:
+def cuts_in_words(spec: ProcessorSpec, p: Mapping[str, float], prefix: str = "") -> list[str]:
+    """Low and high cut of a delay tap or a reverb, as far as they are on, such as "low cut 200 Hz"."""
     parts = []
     for name, text in (("low_cut", "low cut"), ("high_cut", "high cut")):
         key = f"{prefix}{name}_hz"
@@ -395,16 +425,14 @@ def _cuts(spec: ProcessorSpec, p: Mapping[str, float], prefix: str = "") -> list
 
 def _delay(p: Mapping[str, float], mix: float, *, bpm: float | None = None) -> str:
     spec, taps = SPECS["delay"], []
-    for tap in (f"tap{n}_" for n in range(1, DELAY_TAPS + 1)):
-        if _is_off(spec.parameter(f"{tap}level_db"), p[f"{tap}level_db"]):
-            continue
+    for tap in sounding_taps(p):
         time_ms = p[f"{tap}time_ms"]
         note = None if bpm is None else note_value(time_ms, bpm=bpm)
         time = time_text(time_ms) + (f" ({note})" if note is not None else "")
         parts = [f"{time} at {level_text(p[f'{tap}level_db'])}"]
         if pan_text(p[f"{tap}pan"]) != "centre":
             parts.append(pan_text(p[f"{tap}pan"]))
-        taps.append((time_ms, ", ".join([*parts, *_cuts(spec, p, tap)])))
+        taps.append((time_ms, ", ".join([*parts, *cuts_in_words(spec, p, tap)])))
     if not taps:
         return "Delay: all taps silent"
     count = f"{len(taps)} taps: " if len(taps) > 1 else ""
@@ -422,7 +450,7 @@ def _reverb(p: Mapping[str, float], mix: float) -> str:
     parts = [f"decay {time_text(1000.0 * p['decay_s'])}" + (f" ({', '.join(tilt)})" if tilt else "")]
     if p["pre_delay_ms"] >= 0.1:
         parts.append(f"pre-delay {time_text(p['pre_delay_ms'])}")
-    parts += _cuts(spec, p)
+    parts += cuts_in_words(spec, p)
     if p["width"] < 0.995:
         parts.append(f"width {percent_text(p['width'])}" if p["width"] else "mono")
     parts.append(f"level {level_text(p['level_db'])}")
